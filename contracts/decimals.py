@@ -1,0 +1,93 @@
+"""Decimals at the edges, whole ticks and lots inside. Nothing here passes through a float."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+MAX_DECIMALS = 12
+_LITERAL = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?")
+_SIZE = re.compile(r"\d{1,12}(\.\d{1,12})?")
+
+
+class NotDecimal(ValueError):
+    """The text is not a decimal number."""
+
+
+class OffStep(ValueError):
+    """The number is not a whole multiple of the tick or lot size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The smallest step of a price or quantity: `unit` / 10**`decimals`.
+
+    >>> cent = Step.of("0.01")
+    >>> cent.parse("100.1"), cent.format(10010)
+    (10010, '100.10')
+    """
+
+    unit: int
+    decimals: int
+
+    @classmethod
+    def of(cls, size: str) -> "Step":
+        """From a plain decimal string greater than zero. Raises NotDecimal."""
+        if not _SIZE.fullmatch(size) or not (value := Decimal(size)):
+            raise NotDecimal(size)
+        exponent = value.normalize().as_tuple().exponent
+        decimals = max(0, -int(exponent))
+        return cls(int(value.scaleb(decimals)), decimals)
+
+    def parse(self, text: str) -> int:
+        """How many steps the number is. Raises NotDecimal or OffStep; the caller judges the range.
+
+        Numbers beyond any price or quantity (1e400) come back as a very large count, never as a huge object.
+        """
+        steps, rest = divmod(self._scaled(text), self.unit)
+        if rest:
+            raise OffStep(text)
+        return steps
+
+    def _scaled(self, text: str) -> int:
+        if not _LITERAL.fullmatch(text):
+            raise NotDecimal(text)
+        try:
+            value = Decimal(text)
+        except InvalidOperation as error:
+            raise NotDecimal(text) from error
+        if not value:
+            return 0
+        if value.adjusted() > 30:
+            return self.unit * (10**40 if value > 0 else -(10**40))
+        sign, digits, exponent = value.as_tuple()
+        shift = int(exponent) + self.decimals
+        magnitude = int("".join(map(str, digits)))
+        if shift < 0:
+            magnitude, rest = divmod(magnitude, 10**-shift) if -shift <= 200 else (0, 1)
+            if rest:
+                raise OffStep(text)
+        else:
+            magnitude *= 10**shift
+        return -magnitude if sign else magnitude
+
+    def format(self, steps: int) -> str:
+        """The plain decimal string, always with this step's number of decimals."""
+        scaled = steps * self.unit
+        if not self.decimals:
+            return str(scaled)
+        digits = str(scaled).rjust(self.decimals + 1, "0")
+        return f"{digits[: -self.decimals]}.{digits[-self.decimals :]}"
+
+    def format_ratio(self, numerator: int, denominator: int) -> str:
+        """numerator / denominator steps, rounded half to even at eight more decimals than the step has.
+
+        Trailing zeros beyond the step's own decimals are dropped: an average of whole cents reads "100.50".
+        """
+        extra = 8
+        scaled, rest = divmod(numerator * self.unit * 10**extra, denominator)
+        if 2 * rest > denominator or (2 * rest == denominator and scaled % 2):
+            scaled += 1
+        digits = Step(1, self.decimals + extra).format(scaled)
+        whole, _, fraction = digits.partition(".")
+        fraction = fraction[: self.decimals] + fraction[self.decimals :].rstrip("0")
+        return f"{whole}.{fraction}" if fraction else whole

@@ -1,0 +1,1 @@
+"""REST in, commands out; reads from Postgres and the broadcaster."""

@@ -1,0 +1,86 @@
+"""The NATS connection of a service: notices a dead server within seconds, never gives up, never lingers broken."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+log = logging.getLogger(__name__)
+
+PENDING_UNLIMITED = -1
+_WATCHDOG_SECONDS = 2.0
+
+
+class ConnectionLost(Exception):
+    """The connection is closed for good, or its read loop has died: the process must end and be started anew."""
+
+
+async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Client:
+    """Connect as the service `name`, waiting for the server as long as it takes."""
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats: %s", error or type(error).__name__)
+
+    async def on_disconnect() -> None:
+        log.warning("nats: disconnected")
+
+    async def on_reconnect() -> None:
+        log.info("nats: connected again")
+
+    return await nats.connect(
+        url,
+        name=name,
+        error_cb=on_error,
+        disconnected_cb=on_disconnect,
+        reconnected_cb=on_reconnect,
+        ping_interval=1,
+        max_outstanding_pings=2,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,
+        connect_timeout=2,
+        flush_timeout=5,
+        pending_size=16 * 1024 * 1024,
+        inbox_prefix=inbox_prefix or f"_INBOX_{name}",
+    )
+
+
+async def watch(connection: Client) -> None:
+    """Return never; raise ConnectionLost once the connection can no longer come back by itself.
+
+    nats-py's read loop can end without a word, and most server errors close the client for good: so each turn asks
+    for a round trip while connected.
+    """
+    failures = 0
+    while True:
+        await asyncio.sleep(_WATCHDOG_SECONDS)
+        if connection.is_closed:
+            raise ConnectionLost("the NATS connection was closed")
+        if not connection.is_connected:
+            failures = 0
+            continue
+        try:
+            await connection.flush(timeout=int(2 * _WATCHDOG_SECONDS))
+            failures = 0
+        except Exception as error:  # whatever it is, a connection that cannot flush twice is dead
+            failures += 1
+            log.warning("nats: no answer to a ping (%s)", error or type(error).__name__)
+            if failures >= 3:
+                raise ConnectionLost("the NATS connection no longer answers") from error
+
+
+async def respond(connection: Client, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+    """Answer requests on `subject`, any number at once."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def reply(payload: bytes, inbox: str) -> None:
+        await connection.publish(inbox, await answer(payload))
+
+    async def on_request(message: Msg) -> None:
+        task = asyncio.create_task(reply(message.data, message.reply))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    await connection.subscribe(subject, cb=on_request)

@@ -1,0 +1,63 @@
+"""Start and graceful stop of a service: one entry point, one way to fail."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from runtime.settings import Settings, SettingsError, load_settings
+
+log = logging.getLogger(__name__)
+
+EXIT_REFUSED = 3
+"""The service looked around and will not serve; starting it again changes nothing until somebody acts."""
+
+
+class Refused(Exception):
+    """Serving would be wrong; the message says why and what to do."""
+
+
+def run(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    """Run `main(settings, stop)` until it returns; SIGTERM and SIGINT set `stop`. Exits the process."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("PRICETIME_LOG_LEVEL", "INFO"),
+        format=f"%(asctime)s {name} %(levelname)s %(message)s",
+    )
+    try:
+        settings = load_settings()
+        uvloop.run(_until_stopped(settings, main))
+    except SettingsError as error:
+        log.error("%s", error)
+        sys.exit(2)
+    except Refused as error:
+        log.error("refusing to serve: %s", error)
+        sys.exit(EXIT_REFUSED)
+    except Exception:
+        log.exception("stopping: this must not happen")
+        sys.exit(1)
+
+
+async def _until_stopped(settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await main(settings, stop)
+
+
+async def first_of(*awaitables: Awaitable[object]) -> None:
+    """Wait for the first to end, cancel the others, and raise what the first one raised."""
+    tasks = [asyncio.ensure_future(each) for each in awaitables]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

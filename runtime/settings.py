@@ -1,0 +1,57 @@
+"""What a service is told by its environment: each field below is the variable PRICETIME_<FIELD NAME>."""
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+PREFIX = "PRICETIME_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults fit a stack on one machine. docs/settings.md lists them with their reasons."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_monitor_url: str = "http://127.0.0.1:8222"
+    """Where nats-server answers /varz and /healthz; the matcher reads there whether the server syncs every write."""
+    postgres_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
+    data_dir: str = ".pricetime"
+    """Where a service keeps files that it can do without (the broadcaster's snapshot)."""
+    log_level: str = "INFO"
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    http_fd: int | None = None
+    """A listening socket inherited from the supervisor; wins over host and port."""
+    ws_host: str = "127.0.0.1"
+    ws_port: int = 8001
+    ws_fd: int | None = None
+
+    journal_replicas: int = 1
+    default_instrument: str = "BTC-USD"
+    """Listed when the journal is new, and meant by an order that names no symbol."""
+    default_tick_size: str = "0.01"
+    default_lot_size: str = "0.00000001"
+    backlog_commands: int = 20_000
+    """Commands that may wait in the matcher; beyond it a request is refused as overloaded."""
+    recorder_wait_seconds: float = 3.0
+    """How long a starting matcher waits for the recorder's position before it goes on without that check."""
+
+    command_timeout_seconds: float = 5.0
+    """How long the gateway waits for the matcher's answer before it calls the result unknown."""
+    read_wait_seconds: float = 2.0
+    """How long a read waits for Postgres or the broadcaster to reach what the client has been told."""
+    max_body_bytes: int = 1_000_000
+
+
+class SettingsError(Exception):
+    """The environment holds a value that cannot be used; the message names the variable."""
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment. Raises SettingsError."""
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"in the environment variables {PREFIX}*: {error}") from error
