@@ -31,14 +31,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instrument(Struct, frozen=True):
-    """A symbol and its rules, limits in lots. `sequence` is the commit that last defined it."""
+    """A symbol and its rules, limits in lots."""
 
     symbol: str
     tick_size: str
     lot_size: str
     min_quantity: int
     max_quantity: int
-    sequence: int
     status: str = "trading"
 
     @property
