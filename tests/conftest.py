@@ -1,0 +1,3 @@
+"""Fixtures that every test may ask for: real servers, and a whole running stack."""
+
+pytest_plugins = ["tests.support.servers"]
