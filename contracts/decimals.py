@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 MAX_DECIMALS = 12
-_LITERAL = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?")
-_SIZE = re.compile(r"\d{1,12}(\.\d{1,12})?")
+# re.ASCII: \d would take the digits of every script, and Decimal would read them.
+_LITERAL = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+_SIZE = re.compile(r"\d{1,12}(\.\d{1,12})?", re.ASCII)
 
 
 class NotDecimal(ValueError):
@@ -75,8 +76,9 @@ class Step:
         scaled = steps * self.unit
         if not self.decimals:
             return str(scaled)
-        digits = str(scaled).rjust(self.decimals + 1, "0")
-        return f"{digits[: -self.decimals]}.{digits[-self.decimals :]}"
+        sign = "-" if scaled < 0 else ""
+        digits = str(abs(scaled)).rjust(self.decimals + 1, "0")
+        return f"{sign}{digits[: -self.decimals]}.{digits[-self.decimals :]}"
 
     def format_ratio(self, numerator: int, denominator: int) -> str:
         """numerator / denominator steps, rounded half to even at eight more decimals than the step has.

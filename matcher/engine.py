@@ -124,8 +124,10 @@ class Engine:
         book = self._books.get(command.symbol)
         if book is None:
             self._books[command.symbol] = OrderBook(rules)
-        elif (rules.tick, rules.lot) != (book.instrument.tick, book.instrument.lot):
+        elif rules.tick != book.instrument.tick:
             return Refusal(RejectReason.INSTRUMENT_RULES_FIXED, "tick_size")
+        elif rules.lot != book.instrument.lot:
+            return Refusal(RejectReason.INSTRUMENT_RULES_FIXED, "lot_size")
         else:
             book.instrument = rules
         return Outcome((InstrumentDefined(command.symbol),))
