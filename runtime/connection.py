@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -25,12 +24,14 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
         log.warning("nats: %s", error or type(error).__name__)
 
     async def on_disconnect() -> None:
-        log.warning("nats: disconnected")
+        if not connection.is_closed:
+            log.warning("nats: disconnected")
 
     async def on_reconnect() -> None:
         log.info("nats: connected again")
 
-    return await nats.connect(
+    connection = Client()
+    await connection.connect(
         url,
         name=name,
         error_cb=on_error,
@@ -45,6 +46,7 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
         pending_size=16 * 1024 * 1024,
         inbox_prefix=inbox_prefix or f"_INBOX_{name}",
     )
+    return connection
 
 
 async def watch(connection: Client) -> None:

@@ -28,6 +28,7 @@ def run(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -
         level=os.environ.get("PRICETIME_LOG_LEVEL", "INFO"),
         format=f"%(asctime)s {name} %(levelname)s %(message)s",
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = load_settings()
         uvloop.run(_until_stopped(settings, main))

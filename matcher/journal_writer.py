@@ -1,0 +1,88 @@
+"""One commit at a time onto the journal, fenced, and never in doubt: a write ends when its result is certain."""
+
+import asyncio
+import json
+import logging
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.errors import NotFoundError
+
+from contracts.subjects import JOURNAL, JOURNAL_STREAM
+
+log = logging.getLogger(__name__)
+
+WRONG_LAST_SEQUENCE = 10071
+_ACK_TIMEOUT_SECONDS = 2.0
+_RETRY_SECONDS = 0.1
+
+
+class Fenced(Exception):
+    """The journal goes on with a commit that is not ours: another matcher writes it."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f"journal sequence {sequence} was written by another matcher")
+        self.sequence = sequence
+
+
+class JournalCut(Exception):
+    """The journal ends before the commit that we know to be durable."""
+
+
+def fence(sequence: int) -> dict[str, str]:
+    """Headers by which JetStream stores commit `sequence` only if the one before it is the last there is."""
+    return {"Nats-Expected-Last-Sequence": str(sequence - 1)}
+
+
+async def write_commit(connection: Client, sequence: int, payload: bytes) -> None:
+    """Return once commit `sequence` is durable. Raises Fenced or JournalCut; anything less certain is tried again.
+
+    A lost acknowledgement says nothing, so the same bytes go out again with the same expected sequence, for as long
+    as it takes. nats-py may also send buffered copies after a reconnect: the fence makes all but one of them bounce.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        error = await _attempt(connection, sequence, payload)
+        if error is None:
+            return
+        if attempt in (1, 10) or attempt % 100 == 0:
+            log.warning("commit %d is not acknowledged yet (%s); trying again", sequence, error)
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _attempt(connection: Client, sequence: int, payload: bytes) -> str | None:
+    """Publish once. None when durable, else why that is not known."""
+    if not connection.is_connected:
+        return "not connected"
+    try:
+        reply = await connection.request(JOURNAL, payload, timeout=_ACK_TIMEOUT_SECONDS, headers=fence(sequence))
+        acknowledgement = json.loads(reply.data)
+    except NoRespondersError:
+        return "JetStream is not there"
+    except (NatsError, TimeoutError, ValueError) as error:
+        return str(error) or type(error).__name__
+    if "error" not in acknowledgement:
+        if acknowledgement["seq"] != sequence:
+            raise JournalCut(f"commit {sequence} was stored as sequence {acknowledgement['seq']}")
+        return None
+    if acknowledgement["error"].get("err_code") == WRONG_LAST_SEQUENCE:
+        return await _compare(connection, sequence, payload)
+    return str(acknowledgement["error"].get("description", acknowledgement["error"]))
+
+
+async def _compare(connection: Client, sequence: int, payload: bytes) -> str | None:
+    """The fence bounced us: is what stands at our sequence our own commit?"""
+    try:
+        stored = await connection.jsm().get_msg(JOURNAL_STREAM, sequence)
+    except NotFoundError as error:
+        last = (await connection.jsm().stream_info(JOURNAL_STREAM)).state.last_seq
+        if last < sequence - 1:
+            raise JournalCut(f"the journal ends at {last}, but {sequence - 1} was durable") from error
+        return f"sequence {sequence} is expected but not there yet"
+    except (NatsError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    if stored.data != payload:
+        raise Fenced(sequence)
+    return None

@@ -1,0 +1,153 @@
+"""From a cold start to the right to write: check the broker, replay the journal, write the barrier."""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+
+import httpx
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from contracts.commits import JournalBroken, decode_commit, encode_commit
+from contracts.subjects import RECORDER_STATUS
+from matcher.journal_writer import Fenced, write_commit
+from matcher.replay import Replay
+from matcher.sequencer import next_commit
+from runtime.journal import JournalReader, ensure_stream, journal_state
+from runtime.service import Refused
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_SECONDS = 2.0
+
+
+def now_microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+async def check_broker(connection: Client, settings: Settings) -> None:
+    """Refuse a broker that would acknowledge what a power cut can take back (docs/decisions/0002)."""
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        try:
+            server = (await client.get(f"{settings.nats_monitor_url}/varz")).json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise Refused(
+                f"cannot read {settings.nats_monitor_url}/varz ({error or type(error).__name__}): set "
+                "PRICETIME_NATS_MONITOR_URL to where nats-server answers its monitoring port"
+            ) from error
+    if server.get("server_id") != connection._server_info.get("server_id"):
+        raise Refused(
+            f"{settings.nats_monitor_url} belongs to nats-server {server.get('server_name')}, not to the one at "
+            f"{settings.nats_url}: make PRICETIME_NATS_MONITOR_URL and PRICETIME_NATS_URL agree"
+        )
+    if server.get("jetstream", {}).get("config", {}).get("sync_always") is not True:
+        raise Refused(
+            "nats-server does not sync every write: an acknowledged order could be lost. Put `sync_interval: always` "
+            "into its jetstream block (nats/pricetime.conf has it)"
+        )
+
+
+async def check_stream(connection: Client, settings: Settings) -> None:
+    """Create the journal's stream if there is none; refuse one that may forget or lose messages."""
+    if wrong := await ensure_stream(connection, settings.journal_replicas):
+        raise Refused(f"stream JOURNAL cannot be trusted: {'; '.join(wrong)}. Mend it with `nats stream edit JOURNAL`")
+
+
+async def take_over(connection: Client, settings: Settings, replay: Replay) -> None:
+    """Lead a new `replay` to the end of the journal and become its only writer. Refused when that would be wrong."""
+    recorded = await _ask_recorder(connection, settings.recorder_wait_seconds)
+    await check_stream(connection, settings)
+    try:
+        await _follow_to_end(connection, replay, recorded)
+        while not await _write_barrier(connection, replay):
+            await _follow_to_end(connection, replay, recorded)
+    except JournalBroken as error:
+        raise Refused(
+            f"{error}. Nothing was changed. Compare with the commits in Postgres (table journal_commits), and bring "
+            "back the journal's files from a copy that reaches beyond this sequence"
+        ) from error
+
+
+async def _follow_to_end(connection: Client, replay: Replay, recorded: dict[str, object] | None) -> None:
+    end = (await journal_state(connection)).last_seq
+    _check_reaches(end, recorded)
+    progress = _Progress(end)
+    if replay.chain.sequence >= end:
+        return
+    async with JournalReader(connection, replay.chain.sequence + 1) as reader:
+        async for messages in reader:
+            for sequence, payload in messages:
+                replay.follow(sequence, payload)
+                _check_recorded(replay, recorded)
+            progress.show(replay)
+            if replay.chain.sequence >= end:
+                return
+
+
+async def _write_barrier(connection: Client, replay: Replay) -> bool:
+    """True when ours is the last word in the journal; False when an older matcher got one more commit in."""
+    barrier = next_commit(
+        replay.chain,
+        now_microseconds(),
+        barrier_state=replay.engine.state_hash(),
+        journal_epoch=secrets.token_hex(8),
+    )
+    payload, digest = encode_commit(barrier)
+    try:
+        await write_commit(connection, barrier.sequence, payload)
+    except Fenced:
+        stored = await connection.jsm().get_msg("JOURNAL", barrier.sequence)
+        other, _ = decode_commit(barrier.sequence, stored.data or b"")
+        if other.is_barrier:
+            raise Refused(
+                f"another matcher took over at journal sequence {barrier.sequence} (matcher epoch "
+                f"{other.matcher_epoch}) while this one was starting; only one may serve"
+            ) from None
+        log.info("another matcher is still writing; reading on to take over from it")
+        return False
+    replay.chain.advance(barrier, digest)
+    return True
+
+
+async def _ask_recorder(connection: Client, wait_seconds: float) -> dict[str, object] | None:
+    """How far Postgres has got, if the recorder answers in time. It must not be further than the journal."""
+    deadline = time.monotonic() + wait_seconds
+    while time.monotonic() < deadline:
+        try:
+            reply = await connection.request(RECORDER_STATUS, b"{}", timeout=0.5)
+            status: dict[str, object] = json.loads(reply.data)
+            return status
+        except (NatsError, TimeoutError, ValueError):
+            await asyncio.sleep(0.1)
+    log.warning("the recorder does not answer: going on without comparing the journal with Postgres")
+    return None
+
+
+def _check_reaches(end: int, recorded: dict[str, object] | None) -> None:
+    if recorded and int(str(recorded["sequence"])) > end:
+        raise JournalBroken(
+            end + 1, f"is missing: the journal ends at {end}, but Postgres holds commits up to {recorded['sequence']}"
+        )
+
+
+def _check_recorded(replay: Replay, recorded: dict[str, object] | None) -> None:
+    if recorded and replay.chain.sequence == recorded["sequence"] and replay.chain.hash.hex() != recorded["hash"]:
+        raise JournalBroken(replay.chain.sequence, "is not the commit that Postgres holds for this sequence")
+
+
+class _Progress:
+    """Says now and then how far a long replay has got."""
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+        self._started = self._shown = time.monotonic()
+
+    def show(self, replay: Replay) -> None:
+        now = time.monotonic()
+        at = replay.chain.sequence
+        if now - self._shown >= _PROGRESS_SECONDS or (at >= self._end and self._shown > self._started):
+            self._shown = now
+            log.info("replayed %d of %d commits (%d %%)", at, self._end, 100 * at // self._end)

@@ -1,0 +1,26 @@
+"""The journal folded into an engine, proving on the way that the same commands still lead to the same outcomes."""
+
+from contracts.commits import Chain, JournalBroken
+from contracts.messages import Commit
+from matcher.engine import Engine
+
+
+class Replay:
+    """An engine and its position in the journal. Pure: the caller reads the journal."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+        self.chain = Chain()
+
+    def follow(self, sequence: int, payload: bytes) -> Commit:
+        """Apply the next journal message. Raises JournalBroken, naming it, when anything does not fit."""
+        commit = self.chain.follow(sequence, payload)
+        if commit.state_hash is not None and commit.state_hash != self.engine.state_hash():
+            raise JournalBroken(sequence, "the state that it records is not the state that replaying gives")
+        for number, (command, recorded) in enumerate(zip(commit.commands, commit.outcomes, strict=True), 1):
+            result = self.engine.apply(command, commit.time)
+            if result != recorded:
+                raise JournalBroken(
+                    sequence, f"command {number}, {command}, gives {result} when replayed; recorded is {recorded}"
+                )
+        return commit

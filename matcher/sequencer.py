@@ -1,0 +1,189 @@
+"""Group commit as a state machine: requests in, commits to write out, answers once they are written.
+
+Pure: the shell in matcher/service.py moves the bytes and tells the time. A command is executed as soon as there is
+room in the *open* commit; the shell seals the open commit when the one before it is durable, so whatever accumulated
+meanwhile goes to disk as one message. Only beyond the size of a commit do requests wait, in a bounded backlog.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from contracts.commits import VERSION, Chain, encode_commit
+from contracts.messages import (
+    MAX_COMMANDS,
+    CancelOrder,
+    Command,
+    Commit,
+    Outcome,
+    RequestRefusal,
+    RequestRefused,
+)
+from matcher.engine import Engine
+
+COMMIT_BYTES = 256 * 1024
+"""A commit is full beyond this; one outcome more (MAX_FILLS trades) still fits the broker's max_payload of 1 MB."""
+CANCEL_ROOM = 1.25
+"""Requests of cancels alone may fill the backlog this much further: getting out must work when getting in does not."""
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder = msgspec.msgpack.Decoder(tuple[Command, ...])
+
+
+@dataclass(slots=True)
+class Request:
+    """A client's commands; `parts` are the answers so far (AnswerPart, its results already encoded)."""
+
+    reply_to: str
+    commands: tuple[Command, ...]
+    size: int
+    executed: int = 0
+    parts: list[tuple[int, int, list[msgspec.Raw]]] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        return len(self.commands) - self.executed
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A commit to write. `payload` is None when there was nothing to write: the answers may go out at once."""
+
+    sequence: int
+    payload: bytes | None
+    answers: list[tuple[str, bytes]]
+    findings: list[tuple[object, object]]
+    """What was asked with `inspect`, answered for the state that this commit leads to."""
+
+
+class Sequencer:
+    """Owns the engine and the end of the journal. `chain` is where the last sealed commit left it."""
+
+    def __init__(self, engine: Engine, chain: Chain, backlog_commands: int) -> None:
+        self.engine = engine
+        self.chain = chain
+        self._questions: list[tuple[object, Callable[[Engine], object]]] = []
+        self._backlog: deque[Request] = deque()
+        self._backlog_room = backlog_commands
+        self.backlog = 0
+        self._open()
+
+    def _open(self) -> None:
+        self._time: int | None = None
+        self._commands: list[Command] = []
+        self._outcomes: list[msgspec.Raw] = []
+        self._size = 0
+        self._results: list[tuple[Request, list[msgspec.Raw]]] = []
+
+    def submit(self, reply_to: str, payload: bytes, now: int) -> bytes | None:
+        """Take a request in. Returns the answer at once only when it is turned away."""
+        try:
+            commands = _request_decoder.decode(payload)
+        except msgspec.MsgspecError as error:
+            return _turn_away(RequestRefusal.MALFORMED, str(error))
+        if not commands:
+            return _turn_away(RequestRefusal.MALFORMED, "no commands")
+        if len(commands) > MAX_COMMANDS:
+            return _turn_away(RequestRefusal.TOO_MANY_COMMANDS, f"at most {MAX_COMMANDS} in one request")
+        if self.backlog + len(commands) > self._room_for(commands):
+            return _turn_away(RequestRefusal.OVERLOADED, "too many commands are waiting; try again in a second")
+        self._backlog.append(Request(reply_to, commands, len(payload)))
+        self.backlog += len(commands)
+        self._execute(now)
+        return None
+
+    def inspect(self, token: object, question: Callable[[Engine], object]) -> None:
+        """Put a question to the engine; the answer comes with the next sealed commit, so it tells of durable state."""
+        self._questions.append((token, question))
+
+    def seal(self, now: int) -> Sealed | None:
+        """Close the open commit, open the next and fill it from the backlog. None when there is nothing to do.
+
+        Call it only when the commit sealed before is durable.
+        """
+        if not self._results and not self._questions:
+            return None
+        payload = self._write() if self._commands else None
+        sequence, time = self.chain.sequence, now if self._time is None else self._time
+        for request, results in self._results:
+            request.parts.append((sequence, time, results))
+        answers = [
+            (request.reply_to, _encoder.encode(("answer", request.parts)))
+            for request, _ in self._results
+            if not request.waiting
+        ]
+        findings = [(token, question(self.engine)) for token, question in self._questions]
+        self._questions = []
+        self._open()
+        self._execute(now)
+        return Sealed(sequence, payload, answers, findings)
+
+    def _write(self) -> bytes:
+        assert self._time is not None
+        outcomes: Any = tuple(self._outcomes)
+        commit = next_commit(self.chain, self._time, tuple(self._commands), outcomes)
+        payload, digest = encode_commit(commit)
+        self.chain.advance(commit, digest)
+        return payload
+
+    def _room_for(self, commands: tuple[Command, ...]) -> float:
+        cancels_alone = all(type(command) is CancelOrder for command in commands)
+        return self._backlog_room * (CANCEL_ROOM if cancels_alone else 1)
+
+    def _execute(self, now: int) -> None:
+        """Run waiting commands until the open commit is full."""
+        while self._backlog and len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES:
+            if self._time is None:
+                self._time = max(now, self.chain.time)
+            request = self._backlog[0]
+            self._execute_request(request, self._time)
+            if not request.waiting:
+                self._backlog.popleft()
+
+    def _execute_request(self, request: Request, time: int) -> None:
+        results: list[msgspec.Raw] = []
+        self._results.append((request, results))
+        self._size += request.size
+        for command in request.commands[request.executed :]:
+            result = self.engine.apply(command, time)
+            encoded = msgspec.Raw(_encoder.encode(result))
+            results.append(encoded)
+            if type(result) is Outcome:
+                self._commands.append(command)
+                self._outcomes.append(encoded)
+                self._size += len(encoded)
+            request.executed += 1
+            if self._size >= COMMIT_BYTES:
+                break
+        self.backlog -= len(results)
+
+
+def next_commit(
+    chain: Chain,
+    time: int,
+    commands: tuple[Command, ...] = (),
+    outcomes: tuple[Outcome, ...] = (),
+    barrier_state: bytes | None = None,
+    journal_epoch: str | None = None,
+) -> Commit:
+    """The commit that follows `chain`; with `barrier_state` (the state's hash) a barrier, a new matcher's first."""
+    epoch = chain.journal_epoch or journal_epoch
+    assert epoch is not None
+    return Commit(
+        version=VERSION,
+        journal_epoch=epoch,
+        matcher_epoch=chain.matcher_epoch + (barrier_state is not None),
+        sequence=chain.sequence + 1,
+        previous_hash=chain.hash,
+        time=max(time, chain.time),
+        commands=commands,
+        outcomes=outcomes,
+        state_hash=barrier_state,
+    )
+
+
+def _turn_away(reason: RequestRefusal, detail: str) -> bytes:
+    return _encoder.encode(RequestRefused(reason, detail))

@@ -1,0 +1,200 @@
+"""The matcher as a process: requests from NATS into the sequencer, its commits onto the journal, answers back."""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from contracts.messages import DefineInstrument
+from contracts.subjects import (
+    MATCHER_INSTRUMENTS,
+    MATCHER_STATE_HASH,
+    MATCHER_STATUS,
+    MATCHER_TAKEN_OVER,
+    ORDERS_SUBMIT,
+)
+from matcher.engine import Engine
+from matcher.journal_writer import Fenced, JournalCut, write_commit
+from matcher.recovery import check_broker, now_microseconds, take_over
+from matcher.replay import Replay
+from matcher.sequencer import Sealed, Sequencer
+from runtime.connection import connect, respond, watch
+from runtime.service import Refused, first_of
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_json = msgspec.json.Encoder()
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    connection = await connect(settings.nats_url, "matcher")
+    try:
+        await check_broker(connection, settings)
+        await first_of(_serve(connection, settings, stop), watch(connection))
+        await connection.flush()
+    finally:
+        await connection.close()
+
+
+async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) -> None:
+    replay = Replay()
+    await first_of(take_over(connection, settings, replay), stop.wait())
+    if stop.is_set():
+        return
+    gc.freeze()  # what was replayed stays: the collector need not look at it again
+    matcher = Matcher(connection, Sequencer(replay.engine, replay.chain, settings.backlog_commands))
+    await matcher.announce()
+    matcher.list_default_instrument(settings)
+    log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
+    await first_of(
+        matcher.commit_forever(stop), _until_taken_over(matcher), _recheck_broker_on_reconnect(connection, settings)
+    )
+
+
+async def _until_taken_over(matcher: "Matcher") -> None:
+    epoch = await matcher.taken_over
+    raise Refused(f"another matcher took over with epoch {epoch}; only one may serve")
+
+
+async def _recheck_broker_on_reconnect(connection: Client, settings: Settings) -> None:
+    """A restarted nats-server may have been given another configuration."""
+    checked = connection._server_info.get("server_id")
+    while True:
+        await asyncio.sleep(1)
+        if connection.is_connected and connection._server_info.get("server_id") != checked:
+            await check_broker(connection, settings)
+            checked = connection._server_info.get("server_id")
+
+
+@dataclass
+class Matcher:
+    """The loop around the sequencer. Nothing leaves it before it is durable."""
+
+    connection: Client
+    sequencer: Sequencer
+    taken_over: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    _work: asyncio.Event = field(default_factory=asyncio.Event)
+    _requests: Subscription | None = None
+
+    async def announce(self) -> None:
+        """Tell an older matcher, which may have slept through it, that its time is over; then take requests."""
+        epoch = self.sequencer.chain.matcher_epoch
+        await self.connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
+        await self.connection.publish(MATCHER_TAKEN_OVER, json.dumps({"matcher_epoch": epoch}).encode())
+        await self.connection.flush()
+        self._requests = await self.connection.subscribe(ORDERS_SUBMIT, cb=self._on_request, pending_bytes_limit=-1)
+        await respond(self.connection, MATCHER_STATUS, self._status)
+        await respond(self.connection, MATCHER_STATE_HASH, self._state_hash)
+        await respond(self.connection, MATCHER_INSTRUMENTS, self._instruments)
+        await self.connection.flush()
+
+    def list_default_instrument(self, settings: Settings) -> None:
+        """On a new journal, so that the first order needs no preparation."""
+        if not self.sequencer.engine.instruments:
+            command = DefineInstrument(
+                settings.default_instrument, settings.default_tick_size, settings.default_lot_size
+            )
+            self.sequencer.submit("", msgspec.msgpack.encode((command,)), now_microseconds())
+            self._work.set()
+
+    async def commit_forever(self, stop: asyncio.Event) -> None:
+        """Seal, write, release; one commit in flight. At `stop`, take no more, finish what is there and return."""
+        stopping = asyncio.create_task(self._stop_taking_requests(stop))
+        while True:
+            sealed = self.sequencer.seal(now_microseconds())
+            if sealed is not None:
+                await self._commit(sealed)
+            elif stopping.done():
+                return
+            else:
+                await self._work.wait()
+                self._work.clear()
+
+    async def _stop_taking_requests(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        requests: Any = self._requests  # nats-py leaves drain untyped
+        await requests.drain()
+        asyncio.get_running_loop().call_soon(self._work.set)
+
+    async def _commit(self, sealed: Sealed) -> None:
+        if sealed.payload is not None:
+            try:
+                await write_commit(self.connection, sealed.sequence, sealed.payload)
+            except Fenced as error:
+                raise Refused(f"{error}: it has taken over, and only one may serve. Nothing was answered") from error
+            except JournalCut as error:
+                raise Refused(f"the journal was cut while serving: {error}") from error
+        for reply_to, answer in sealed.answers:
+            await self._answer(reply_to, answer)
+        for waiter, finding in sealed.findings:
+            assert isinstance(waiter, asyncio.Future)
+            waiter.set_result((sealed.sequence, finding))
+
+    async def _answer(self, reply_to: str, answer: bytes) -> None:
+        if not reply_to:
+            return
+        try:
+            await self.connection.publish(reply_to, answer)
+        except NatsError as error:
+            # The client finds out as after any lost answer; the command itself is durable.
+            log.warning("an answer could not be sent: %s", error or type(error).__name__)
+
+    async def _on_request(self, message: Msg) -> None:
+        try:
+            turned_away = self.sequencer.submit(message.reply, message.data, now_microseconds())
+        except Exception:
+            # The engine may be half changed. The journal is not: end here, before anything of it can be written.
+            log.exception("stopping at once: a command could not be carried out")
+            os._exit(1)
+        if turned_away is not None:
+            await self._answer(message.reply, turned_away)
+        else:
+            self._work.set()
+
+    async def _on_taken_over(self, message: Msg) -> None:
+        epoch = json.loads(message.data)["matcher_epoch"]
+        if epoch > self.sequencer.chain.matcher_epoch and not self.taken_over.done():
+            self.taken_over.set_result(epoch)
+
+    # What can be asked
+
+    async def _status(self, _: bytes) -> bytes:
+        chain = self.sequencer.chain
+        return _json.encode(
+            {
+                "sequence": chain.sequence,
+                "matcher_epoch": chain.matcher_epoch,
+                "journal_epoch": chain.journal_epoch,
+                "resting_orders": self.sequencer.engine.resting_orders,
+                "backlog": self.sequencer.backlog,
+                "serving": True,
+                "pid": os.getpid(),
+            }
+        )
+
+    async def _state_hash(self, _: bytes) -> bytes:
+        sequence, digest = await self._inspect(Engine.state_hash)
+        assert isinstance(digest, bytes)
+        return _json.encode({"sequence": sequence, "hash": digest.hex()})
+
+    async def _instruments(self, _: bytes) -> bytes:
+        sequence, instruments = await self._inspect(lambda engine: engine.instruments)
+        return _json.encode({"sequence": sequence, "items": instruments})
+
+    async def _inspect(self, question: Callable[[Engine], object]) -> tuple[int, object]:
+        """What the engine says of its state after a commit, once that is durable; with the commit's sequence."""
+        waiter: asyncio.Future[tuple[int, object]] = asyncio.get_running_loop().create_future()
+        self.sequencer.inspect(waiter, question)
+        self._work.set()
+        return await waiter
