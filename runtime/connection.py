@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -11,6 +12,7 @@ log = logging.getLogger(__name__)
 
 PENDING_UNLIMITED = -1
 _WATCHDOG_SECONDS = 2.0
+_RECONNECT_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well
 
 
 class ConnectionLost(Exception):
@@ -40,7 +42,7 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
         ping_interval=1,
         max_outstanding_pings=2,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.1,
+        reconnect_time_wait=_RECONNECT_SECONDS,
         connect_timeout=2,
         flush_timeout=5,
         pending_size=16 * 1024 * 1024,
