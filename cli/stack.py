@@ -1,0 +1,253 @@
+"""The parts of a local stack together: their order, their settings, when they are ready, and run.json."""
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+
+from cli.health import Health, HealthWatch, nats_health
+from cli.processes import Program
+from cli.runfile import RunFile, remove_run_file, write_run_file
+from cli.servers import (
+    POSTGRES_DATABASE,
+    NatsPlan,
+    PostgresPlan,
+    in_url,
+    nats_program,
+    postgres_program,
+    remove_stale_pid_file,
+)
+from cli.supervisor import Supervisor
+
+SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
+STOP_ORDER = ("gateway", "broadcaster", "matcher", "recorder", "nats", "postgres")
+"""First those who take orders, last those who hold the data."""
+
+_POLL_SECONDS = 0.1
+_WATCH_SECONDS = 1.0
+_IMPATIENT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What a stack is made of. The sockets listen already; the services inherit them."""
+
+    data: Path
+    host: str
+    http: socket.socket
+    ws: socket.socket
+    nats: NatsPlan
+    postgres: PostgresPlan
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{in_url(self.host)}:{_port_of(self.http)}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://{in_url(self.host)}:{_port_of(self.ws)}"
+
+
+def service_program(name: str, plan: StackPlan) -> Program:
+    """`-P`: a folder named like a service, where the command was typed, must not be taken for it."""
+    environment = {
+        "NATS_URL": plan.nats.url,
+        "NATS_MONITOR_URL": plan.nats.monitor_url,
+        "POSTGRES_URL": plan.postgres.url(),
+        "DATA_DIR": str(plan.data),
+        "HTTP_HOST": plan.host,
+        "HTTP_PORT": str(_port_of(plan.http)),
+        "WS_HOST": plan.host,
+        "WS_PORT": str(_port_of(plan.ws)),
+    }
+    inherited: dict[str, int] = {}
+    if name == "gateway":
+        inherited["HTTP_FD"] = plan.http.fileno()
+    elif name == "broadcaster":
+        inherited["WS_FD"] = plan.ws.fileno()
+    environment |= {key: str(fd) for key, fd in inherited.items()}
+    return Program(
+        name=name,
+        command=(sys.executable, "-P", "-m", name),
+        environment={f"PRICETIME_{key}": value for key, value in environment.items()},
+        inherited_fds=tuple(inherited.values()),
+    )
+
+
+class Stack:
+    """Runs a plan until it is told to stop. `say` is given each line that a person should see."""
+
+    def __init__(self, plan: StackPlan, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._say = say
+        self._supervisor = Supervisor(plan.data / "logs", say, self._on_change)
+        self._ready = False
+        self._changed = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Returns after everything has stopped."""
+        self._handle_signals()
+        remove_run_file(self._plan.data)
+        serving = asyncio.create_task(self._serve())
+        asked = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((serving, asked), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            serving.cancel()
+            outcome = await asyncio.gather(serving, return_exceptions=True)
+            await self._stop_all()
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+
+    async def _serve(self) -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
+            self._say("  starting nats-server and Postgres ...")
+            await self._supervisor.start(nats_program(self._plan.nats))
+            await self._supervisor.start(postgres_program(self._plan.postgres))
+            await self._until("nats-server", lambda: self._nats_is_well(client))
+            await self._until("Postgres", self._postgres_is_well)
+            self._say(f"  starting {', '.join(SERVICES)} ...")
+            for name in SERVICES:
+                await self._supervisor.start(service_program(name, self._plan))
+            await asyncio.gather(self._announce(client), self._watch_nats(client), self._tidy())
+
+    # Is it ready?
+
+    async def _announce(self, client: httpx.AsyncClient) -> None:
+        """Say when orders can be placed, each time anew after a part had to be started again."""
+        words = self._addresses()
+        while True:
+            self._changed.clear()
+            await self._until("the exchange", lambda: self._is_ready(client))
+            if self._changed.is_set():  # a part ended while the gateway was being asked
+                continue
+            self._ready = True
+            self._write_run_file()
+            self._say(words)
+            words = "ready again"
+            await self._changed.wait()
+
+    async def _is_ready(self, client: httpx.AsyncClient) -> str | None:
+        """None when it is; otherwise what is missing."""
+        if missing := self._supervisor.missing:
+            return f"{', '.join(missing)} not running"
+        try:
+            answer = await client.get(f"{self._plan.http_url}/health/ready")
+        except httpx.HTTPError as error:
+            return f"the gateway does not answer ({type(error).__name__})"
+        return None if answer.status_code == 200 else f"the gateway says {answer.status_code} {answer.text[:300]}"
+
+    async def _nats_is_well(self, client: httpx.AsyncClient) -> str | None:
+        health = await nats_health(client, self._plan.nats)
+        return None if health is Health.WELL else f"it is {health.value}"
+
+    async def _postgres_is_well(self) -> str | None:
+        """Takes connections, and has our database."""
+        try:
+            connection = await asyncpg.connect(self._plan.postgres.url("postgres"), timeout=5)
+            try:
+                if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", POSTGRES_DATABASE):
+                    await connection.execute(f"CREATE DATABASE {POSTGRES_DATABASE}")
+            finally:
+                await connection.close(timeout=5)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return str(error) or type(error).__name__
+        return None
+
+    async def _until(self, what: str, missing: Callable[[], Awaitable[str | None]]) -> None:
+        """Poll until nothing is missing; every ten seconds say what still is."""
+        next_word = time.monotonic() + _IMPATIENT_SECONDS
+        while (lack := await missing()) is not None:
+            if time.monotonic() > next_word:
+                self._say(f"  still waiting for {what}: {lack}")
+                next_word += _IMPATIENT_SECONDS
+            await asyncio.sleep(_POLL_SECONDS)
+
+    # While it runs
+
+    async def _watch_nats(self, client: httpx.AsyncClient) -> None:
+        watch, pid = HealthWatch(), self._supervisor.pids["nats"]
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if pid != self._supervisor.pids["nats"]:
+                watch, pid = HealthWatch(), self._supervisor.pids["nats"]
+            health = await nats_health(client, self._plan.nats)
+            if watch.should_restart(health, time.monotonic()):
+                self._say(f"nats-server is {health.value} for some time")
+                await self._supervisor.restart("nats")
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(60)
+            self._supervisor.trim_logs()
+
+    def _on_change(self) -> None:
+        """A part ended or was started: until the gateway says otherwise, orders cannot be placed."""
+        self._ready = False
+        self._changed.set()
+        if not self._stop.is_set():
+            self._write_run_file()
+
+    def _write_run_file(self) -> None:
+        plan = self._plan
+        content = RunFile(
+            http=plan.http_url,
+            ws=plan.ws_url,
+            nats=plan.nats.url,
+            postgres=plan.postgres.url(),
+            pids=self._supervisor.pids,
+            ready=self._ready,
+        )
+        try:
+            write_run_file(plan.data, content)
+        except OSError as error:  # a full disk, say: the parts must be kept running all the same
+            self._say(f"cannot write {plan.data / 'run.json'}: {error.strerror}")
+
+    def _addresses(self) -> str:
+        plan = self._plan
+        return (
+            "Pricetime is ready.\n"
+            f"  REST       {plan.http_url}   try {plan.http_url}/docs\n"
+            f"  WebSocket  {plan.ws_url}/ws/trades, {plan.ws_url}/ws/orderbook\n"
+            f"  NATS       {plan.nats.url}   try: nats sub 'market.>'\n"
+            f"  Postgres   127.0.0.1:{plan.postgres.port}   address with password in {plan.data / 'run.json'}\n"
+            f"  Logs       {plan.data / 'logs'}\n"
+            "Ctrl-C stops it."
+        )
+
+    # The end
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._supervisor.kill_all()  # asked twice: somebody is in a hurry, and nothing is lost by it
+        self._stop.set()
+
+    async def _stop_all(self) -> None:
+        self._stop.set()
+        self._say("Stopping ...")
+        remove_run_file(self._plan.data)
+        self._plan.http.close()  # a caller who comes now is told at once instead of waiting for nobody
+        self._plan.ws.close()
+        for name in STOP_ORDER:
+            await self._supervisor.stop(name)
+        remove_stale_pid_file(self._plan.postgres.folder)
+        self._say("Stopped. `pricetime up` goes on where this ended.")
+
+
+def _port_of(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port

@@ -1,0 +1,138 @@
+"""`pricetime up`: the whole exchange on this machine, kept running until Ctrl-C.
+
+nats-server, Postgres and the four services run as processes of their own. Everything they store lies in one folder,
+so the next start goes on where this one stopped. docs/decisions/0008 has the reasons.
+"""
+
+import argparse
+import asyncio
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cli.errors import CommandError
+from cli.servers import listening_socket, nats_plan, prepare_postgres
+from cli.stack import Stack, StackPlan
+from runtime.settings import SettingsError, load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(".pricetime"),
+        metavar="DIR",
+        help="folder for all that is stored (default: .pricetime)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="loopback address (default: 127.0.0.1)")
+    for name, port, what in (("http", 8000, "REST"), ("ws", 8001, "WebSocket"), ("nats", 4222, "NATS")):
+        parser.add_argument(
+            f"--{name}-port", type=_port, default=port, metavar="N", help=f"{what} (default: {port}; 0: any free port)"
+        )
+    parser.epilog = (
+        "While it runs, addresses and process ids are in DIR/run.json and logs in DIR/logs. Ctrl-C stops it."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    _check_host(arguments.host)
+    _check_environment()
+    data = arguments.data.absolute()
+    with _only_one(data), _sockets(arguments) as (http, ws):
+        say(f"Pricetime, data in {arguments.data}")
+        if not (data / "postgres").exists():
+            say("  setting up Postgres (once, some seconds) ...")
+        postgres = prepare_postgres(data / "postgres")
+        nats = nats_plan(data / "nats", arguments.host, arguments.nats_port)
+        asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, postgres)))
+    return 0
+
+
+async def _run_stack(plan: StackPlan) -> None:
+    await Stack(plan, say).run()
+
+
+def say(line: str) -> None:
+    with suppress(OSError):  # whoever read this has gone; the exchange goes on
+        print(line, flush=True)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _check_host(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise CommandError(
+            f"--host {host} is not a loopback address. There are no keys yet, so whoever reaches it may trade:"
+            " the exchange serves this machine only. To reach it from another one, use an SSH tunnel"
+        )
+
+
+def _check_environment() -> None:
+    try:
+        load_settings()
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    """Holds the folder for this process. The lock goes with the process, however that ends."""
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("logs", "nats"):
+            (data / name).mkdir(exist_ok=True, mode=0o700)
+        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CommandError(f"cannot keep data in {data}: {error.strerror}") from error
+    try:
+        _lock(lock, data)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, data: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(lock, 32).decode().strip() or "unknown"
+        raise CommandError(
+            f"`pricetime up` runs on {data} already (process {holder}); stop it first, or choose another --data"
+        ) from error
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+
+
+@contextmanager
+def _sockets(arguments: argparse.Namespace) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """REST and WebSocket listen from here on: while their service is started again, callers wait and do not fail."""
+    with (
+        _listen(arguments.host, arguments.http_port, "--http-port") as http,
+        _listen(arguments.host, arguments.ws_port, "--ws-port") as ws,
+    ):
+        if arguments.nats_port:
+            _listen(arguments.host, arguments.nats_port, "--nats-port").close()  # nats-server opens it itself
+        yield http, ws
+
+
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return listening_socket(host, port)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened on {host} ({error.strerror})"
+        raise CommandError(
+            f"port {port} {why}; stop what uses it or choose another: pricetime up {option} N (0: any free port)"
+        ) from error

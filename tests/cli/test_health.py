@@ -1,0 +1,43 @@
+"""When nats-server is restarted for its own good."""
+
+import httpx
+import pytest
+
+from cli.health import Health, HealthWatch, nats_health
+from cli.servers import NatsPlan
+from tests.support.servers import NatsServer
+
+
+def test_a_server_that_is_starting_is_left_alone() -> None:
+    watch = HealthWatch()
+    assert not any(watch.should_restart(Health.UNWELL, now) for now in range(1000))
+
+
+def test_unwell_for_several_seconds_means_restart() -> None:
+    watch = HealthWatch()
+    findings = [(Health.WELL, 0), (Health.UNWELL, 1), (Health.UNWELL, 4), (Health.UNWELL, 5)]
+    assert [watch.should_restart(health, now) for health, now in findings] == [False, False, False, True]
+
+
+def test_a_moment_of_health_starts_the_count_anew() -> None:
+    watch = HealthWatch()
+    findings = [(Health.WELL, 0), (Health.UNWELL, 4), (Health.WELL, 5), (Health.UNWELL, 9)]
+    assert not any(watch.should_restart(health, now) for health, now in findings)
+
+
+def test_silence_is_given_longer() -> None:
+    watch = HealthWatch()
+    findings = [(Health.WELL, 0), (Health.SILENT, 14), (Health.SILENT, 15)]
+    assert [watch.should_restart(health, now) for health, now in findings] == [False, False, True]
+
+
+@pytest.mark.stack
+async def test_the_health_of_a_real_server_and_of_a_stranger_on_its_port(nats_server: NatsServer) -> None:
+    stranger = NatsPlan(
+        nats_server.plan.store, "127.0.0.1", nats_server.plan.port, nats_server.plan.monitor_port, "another"
+    )
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert await nats_health(client, nats_server.plan) is Health.WELL
+        assert await nats_health(client, stranger) is Health.SILENT
+        nats_server.kill()
+        assert await nats_health(client, nats_server.plan) is Health.SILENT
