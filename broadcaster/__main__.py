@@ -1,0 +1,71 @@
+"""The broadcaster's parts, plugged together: WebSocket server, snapshot, journal, public subjects, requests."""
+
+import asyncio
+import logging
+import resource
+import socket
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from broadcaster.application import Application
+from broadcaster.feed import GOING_AWAY
+from broadcaster.follower import follow, refresh, show_books
+from broadcaster.live import Live
+from broadcaster.requests import answer_requests
+from broadcaster.server import create_server, listening_socket
+from broadcaster.snapshot import SnapshotFolder, keep_saving, newest_good, save
+from contracts.commits import JournalBroken
+from runtime.connection import connect, watch
+from runtime.journal import wait_for_journal
+from runtime.service import Refused, first_of, run
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MANY_FILES = 65_536
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until stopped. The port is open from the start: clients wait there until the journal has been read."""
+    _allow_many_clients()
+    await first_of(stop.wait(), _serve(settings, listening_socket(settings), stop))
+
+
+async def _serve(settings: Settings, listening: socket.socket, stop: asyncio.Event) -> None:
+    connection = await connect(settings.nats_url, "broadcaster")
+    live = Live()
+    folder = SnapshotFolder(Path(settings.data_dir, "broadcaster"))
+    application = Application(live, settings.default_instrument, lambda: refresh(live, connection))
+    server = create_server(application)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await first_of(asyncio.shield(serving), watch(connection), _show_market(settings, live, folder, connection))
+    except JournalBroken as broken:
+        raise Refused(f"the journal cannot be trusted: {broken}") from broken
+    finally:
+        live.dismiss(GOING_AWAY)
+        if stop.is_set():
+            save(folder, live)
+        server.should_exit = True
+        await serving
+        await connection.close()
+
+
+async def _show_market(settings: Settings, live: Live, folder: SnapshotFolder, connection: Client) -> None:
+    await answer_requests(live, connection, settings.read_wait_seconds)
+    await wait_for_journal(connection)
+    live.restore(*await newest_good(folder, connection))
+    await first_of(follow(live, connection), show_books(live, connection), keep_saving(folder, live))
+
+
+def _allow_many_clients() -> None:
+    """Each client is an open file; the usual soft limit is about a thousand."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(_MANY_FILES, hard)
+    if soft not in (wanted, resource.RLIM_INFINITY) and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    run("broadcaster", main)

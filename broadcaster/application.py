@@ -1,0 +1,161 @@
+"""What is on the WebSocket port: /ws/trades, /ws/orderbook, /health/live, /health/ready. A plain ASGI application.
+
+Two sockets and two health checks need no framework, and everything after the handshake bypasses ASGI anyway
+(broadcaster/connection.py). A client's mistake is told as a last JSON message and a close code, which a browser can
+see, unlike the body of a refused handshake.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta, Struct
+
+from broadcaster.connection import STATE, Connection
+from broadcaster.feed import Farewell, Gap, TradeWatcher
+from broadcaster.live import Live
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Refresh = Callable[[], Awaitable[None]]
+
+INVALID_PARAMETER, UNKNOWN_SYMBOL, GAP, AHEAD = 4400, 4404, 4410, 4416
+START_SECONDS = 10.0
+"""How long a client that comes while the broadcaster still catches up is kept waiting."""
+
+
+class TradesQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    symbol: str | None = None
+    after: Annotated[int, Meta(ge=0)] | None = None
+    """The last trade that the client has; the next ones are sent first."""
+
+
+class OrderbookQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    symbol: str | None = None
+    levels: Annotated[int, Meta(ge=1, le=1000)] = 5
+
+
+Query = TypeVar("Query", TradesQuery, OrderbookQuery)
+
+
+class Dismissed(Exception):
+    """This client cannot be served."""
+
+    def __init__(self, farewell: Farewell) -> None:
+        super().__init__(farewell.detail)
+        self.farewell = farewell
+
+
+class Application:
+    """`refresh` returns when everything committed before the call is folded, or after a bounded wait."""
+
+    def __init__(self, live: Live, default_symbol: str, refresh: Refresh) -> None:
+        self._live = live
+        self._default_symbol = default_symbol
+        self._refresh = refresh
+        self._sockets = {"/ws/trades": self._trades, "/ws/orderbook": self._orderbook}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _respond(send, "http", *self._page(scope["path"]))
+        elif (serve := self._sockets.get(scope["path"])) is None:
+            await _respond(
+                send, "websocket.http", 404, _problem("not_found", "There are /ws/trades and /ws/orderbook.")
+            )
+        elif not await self._started():
+            await _respond(send, "websocket.http", 503, _problem("starting", "Still reading the journal; try again."))
+        else:
+            await self._serve(serve, scope, receive, send)
+
+    def _page(self, path: str) -> tuple[int, bytes]:
+        if path == "/health/live":
+            return 200, b'{"status":"live"}'
+        if path == "/health/ready":
+            ready = self._live.caught_up.is_set()
+            return (200, b'{"status":"ready"}') if ready else (503, b'{"status":"starting"}')
+        if path in self._sockets:
+            return 426, _problem("upgrade_required", "This is a WebSocket: connect with ws://.")
+        return 404, _problem("not_found", "There are /ws/trades, /ws/orderbook, /health/live and /health/ready.")
+
+    async def _started(self) -> bool:
+        try:
+            await asyncio.wait_for(self._live.caught_up.wait(), START_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _serve(
+        self, serve: Callable[[Connection, Scope, Receive], Awaitable[None]], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        await send({"type": "websocket.accept"})
+        await self._refresh()
+        connection: Connection = scope["state"][STATE]
+        try:
+            await serve(connection, scope, receive)
+        except Dismissed as dismissed:
+            connection.goodbye(dismissed.farewell)
+            await _until_gone(receive)
+
+    async def _trades(self, connection: Connection, scope: Scope, receive: Receive) -> None:
+        query = _query(scope, TradesQuery)
+        if query.symbol is not None:
+            self._check_listed(query.symbol)
+        watcher = self._join_trades(connection, query)
+        try:
+            await _until_gone(receive)
+        finally:
+            self._live.trades.leave(watcher)
+
+    def _join_trades(self, connection: Connection, query: TradesQuery) -> TradeWatcher:
+        trades = self._live.trades
+        if query.after is not None and query.after > trades.last_id:
+            detail = f"There is no trade {query.after} yet: the last one is {trades.last_id}."
+            raise Dismissed(Farewell(AHEAD, "ahead", detail))
+        try:
+            return trades.join(connection, query.symbol, query.after)
+        except Gap as gap:
+            detail = f"The trades from {gap.first} on are at hand. Read the ones before with GET /trades."
+            raise Dismissed(Farewell(GAP, "gap", detail)) from gap
+
+    async def _orderbook(self, connection: Connection, scope: Scope, receive: Receive) -> None:
+        query = _query(scope, OrderbookQuery)
+        symbol = self._default_symbol if query.symbol is None else query.symbol
+        self._check_listed(symbol)
+        watcher = self._live.depths.join(connection, symbol, query.levels)
+        try:
+            await _until_gone(receive)
+        finally:
+            self._live.depths.leave(watcher)
+
+    def _check_listed(self, symbol: str) -> None:
+        if symbol not in self._live.market:
+            detail = f"There is no instrument {symbol[:64]!r}. GET /instruments lists them."
+            raise Dismissed(Farewell(UNKNOWN_SYMBOL, "unknown_symbol", detail))
+
+
+def _query(scope: Scope, kind: type[Query]) -> Query:
+    parameters = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    try:
+        return msgspec.convert(parameters, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Dismissed(Farewell(INVALID_PARAMETER, "invalid_parameter", f"{error}.")) from error
+
+
+async def _until_gone(receive: Receive) -> None:
+    """Return when the client is gone. What it says meanwhile is not listened to."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def _problem(code: str, detail: str) -> bytes:
+    return msgspec.json.encode({"type": "error", "code": code, "detail": detail})
+
+
+async def _respond(send: Send, kind: str, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": f"{kind}.response.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": body})
