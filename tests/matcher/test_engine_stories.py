@@ -48,6 +48,8 @@ def test_story_of_the_reference(story: Story) -> None:
 
 def test_every_reason_has_a_story() -> None:
     told = "\n".join(line for story in STORIES for line in story.lines)
-    untold = [reason for reason in RejectReason if f"refused: {reason.value}" not in told]
+    untold: list[RejectReason | CancelReason] = [
+        reason for reason in RejectReason if f"refused: {reason.value}" not in told
+    ]
     untold += [reason for reason in CancelReason if f"({reason.value})" not in told]
     assert not untold
