@@ -60,7 +60,7 @@ async def _attempt(connection: Client, sequence: int, payload: bytes) -> str | N
         reply = await connection.request(JOURNAL, payload, timeout=_ACK_TIMEOUT_SECONDS, headers=fence(sequence))
         acknowledgement = json.loads(reply.data)
     except NoRespondersError:
-        return "JetStream is not there"
+        return await _check_end(connection, sequence)
     except (NatsError, TimeoutError, ValueError) as error:
         return str(error) or type(error).__name__
     if "error" not in acknowledgement:
@@ -76,13 +76,23 @@ async def _compare(connection: Client, sequence: int, payload: bytes) -> str | N
     """The fence bounced us: is what stands at our sequence our own commit?"""
     try:
         stored = await connection.jsm().get_msg(JOURNAL_STREAM, sequence)
-    except NotFoundError as error:
-        last = (await connection.jsm().stream_info(JOURNAL_STREAM)).state.last_seq
-        if last < sequence - 1:
-            raise JournalCut(f"the journal ends at {last}, but {sequence - 1} was durable") from error
-        return f"sequence {sequence} is expected but not there yet"
+    except NotFoundError:
+        return await _check_end(connection, sequence)
     except (NatsError, TimeoutError) as error:
         return str(error) or type(error).__name__
     if stored.data != payload:
         raise Fenced(sequence)
     return None
+
+
+async def _check_end(connection: Client, sequence: int) -> str:
+    """Nothing stands at our sequence: does the journal still reach up to it?"""
+    try:
+        last = (await connection.jsm().stream_info(JOURNAL_STREAM)).state.last_seq
+    except NotFoundError as error:
+        raise JournalCut(f"stream {JOURNAL_STREAM} is gone, but its commit {sequence - 1} was durable") from error
+    except (NatsError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    if last < sequence - 1:
+        raise JournalCut(f"the journal ends at {last}, but commit {sequence - 1} was durable")
+    return f"sequence {sequence} is expected but not there yet"

@@ -235,7 +235,7 @@ def test_the_largest_commit_fits_the_brokers_limit() -> None:
     shell.seal()
     for engine in (shell.sequencer.engine, shell.journal.engine):
         engine._last_order_id = engine._last_trade_id = 2**62  # ids at their longest
-    first_sweep = 1_900
+    first_sweep = 2_100
     for number in range(first_sweep + MAX_FILLS):
         shell.request("", PlaceOrder(symbol, Side.SELL, OrderType.LIMIT, quantity, price + number))
     shell.seal_all()
@@ -261,7 +261,7 @@ def test_the_largest_commit_fits_the_brokers_limit() -> None:
 def test_what_cannot_be_read_is_turned_away(shell: Shell, payload: bytes) -> None:
     turned_away = shell.sequencer.submit("a", payload, START)
     assert turned_away is not None
-    assert _reply.decode(turned_away).reason is RequestRefusal.MALFORMED  # type: ignore[union-attr]
+    assert _reply.decode(turned_away).reason is RequestRefusal.MALFORMED
     assert shell.seal() is None
 
 
