@@ -5,7 +5,7 @@ position it was folded to become bytes and back (`dump`, `load`), so that a star
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
@@ -31,13 +31,13 @@ class Trade(Message, frozen=True):
 
 
 class Book:
-    """The two sides of one symbol: quantity by price, best first. Bids are keyed by the negated price."""
+    """The two sides of one symbol: quantity by price, best first. The keys of bids are negated prices."""
 
     __slots__ = ("asks", "bids")
 
-    def __init__(self, bids: Iterable[tuple[int, int]] = (), asks: Iterable[tuple[int, int]] = ()) -> None:
-        self.bids: SortedDict[int, int] = SortedDict((-price, quantity) for price, quantity in bids)
-        self.asks: SortedDict[int, int] = SortedDict(asks)
+    def __init__(self, bids: Mapping[int, int] | None = None, asks: Mapping[int, int] | None = None) -> None:
+        self.bids: SortedDict[int, int] = SortedDict(bids or {})
+        self.asks: SortedDict[int, int] = SortedDict(asks or {})
 
     def change(self, level: LevelChanged) -> None:
         side, key = (self.bids, -level.price) if level.side is Side.BUY else (self.asks, level.price)
@@ -56,41 +56,55 @@ class Book:
         return next((price for price, _ in self.best(side, 1)), None)
 
 
+class Minute(Message, frozen=True):
+    """What was traded in one minute; the volume as decimal digits, because a busy one outgrows 64 bits."""
+
+    start: int
+    volume: str
+    trades: int
+
+
 class Day:
-    """Volume and number of trades over the last 24 hours, in buckets of a minute. Volumes outgrow 64 bits."""
+    """Volume and number of trades over the last 24 hours, to the minute."""
 
-    __slots__ = ("_minutes", "_trades", "_volume")
+    __slots__ = ("_minute", "_minute_trades", "_minute_volume", "_past", "_trades", "_volume")
 
-    def __init__(self, minutes: Iterable[tuple[int, int, int]] = ()) -> None:
-        self._minutes = deque([minute, volume, trades] for minute, volume, trades in minutes)
-        self._volume = sum(volume for _, volume, _ in self._minutes)
-        self._trades = sum(trades for _, _, trades in self._minutes)
+    def __init__(self, minutes: Iterable[Minute] = ()) -> None:
+        self._past = deque(minutes)
+        self._volume = sum(int(minute.volume) for minute in self._past)
+        self._trades = sum(minute.trades for minute in self._past)
+        self._minute = self._minute_volume = self._minute_trades = 0
 
     def add(self, time: int, quantity: int) -> None:
-        minute = time // _MINUTE
-        if not self._minutes or self._minutes[-1][0] != minute:
-            self._forget(minute)
-            self._minutes.append([minute, 0, 0])
-        latest = self._minutes[-1]
-        latest[1] += quantity
-        latest[2] += 1
-        self._volume += quantity
-        self._trades += 1
+        if time // _MINUTE != self._minute:
+            self._turn(time // _MINUTE)
+        self._minute_volume += quantity
+        self._minute_trades += 1
 
-    def _forget(self, minute: int) -> None:
-        while self._minutes and self._minutes[0][0] <= minute - _MINUTES_PER_DAY:
-            _, volume, trades = self._minutes.popleft()
-            self._volume -= volume
-            self._trades -= trades
+    def _turn(self, minute: int) -> None:
+        """The minute is over; a new one begins, and what is older than a day is forgotten."""
+        self._past = deque(self.minutes())
+        self._volume += self._minute_volume
+        self._trades += self._minute_trades
+        self._minute, self._minute_volume, self._minute_trades = minute, 0, 0
+        while self._past and self._past[0].start <= minute - _MINUTES_PER_DAY:
+            over = self._past.popleft()
+            self._volume -= int(over.volume)
+            self._trades -= over.trades
 
     def totals(self, now: int) -> tuple[int, int]:
-        """Volume and trades of the 24 hours up to `now`, to the minute. Changes nothing, so any clock may ask."""
+        """Volume and trades of the 24 hours up to `now`. Changes nothing, so any clock may ask."""
         horizon = now // _MINUTE - _MINUTES_PER_DAY
-        over = list(takewhile(lambda bucket: bucket[0] <= horizon, self._minutes))
-        return self._volume - sum(bucket[1] for bucket in over), self._trades - sum(bucket[2] for bucket in over)
+        volume, trades = self._volume + self._minute_volume, self._trades + self._minute_trades
+        for over in takewhile(lambda minute: minute.start <= horizon, self.minutes()):
+            volume -= int(over.volume)
+            trades -= over.trades
+        return volume, trades
 
-    def minutes(self) -> list[tuple[int, int, int]]:
-        return [(minute, volume, trades) for minute, volume, trades in self._minutes]
+    def minutes(self) -> list[Minute]:
+        if not self._minute_trades:
+            return list(self._past)
+        return [*self._past, Minute(self._minute, str(self._minute_volume), self._minute_trades)]
 
 
 @dataclass(slots=True)
@@ -205,11 +219,10 @@ def _price(tick: Step, price: int | None) -> str | None:
 
 class _SavedListing(Struct, frozen=True, array_like=True):
     instrument: Instrument
-    bids: list[tuple[int, int]]
-    asks: list[tuple[int, int]]
+    bids: dict[int, int]
+    asks: dict[int, int]
     last: Trade | None
-    minutes: list[tuple[int, str, int]]
-    """Volumes as decimal digits: a busy minute outgrows 64 bits."""
+    minutes: list[Minute]
 
 
 class _Saved(Struct, frozen=True, array_like=True):
@@ -224,7 +237,7 @@ _decoder = msgspec.msgpack.Decoder(_Saved)
 
 
 def dump(market: Market, position: Chain) -> bytes:
-    """The market as it stands at `position`. Costs about a millisecond for each 10,000 trades and price levels."""
+    """The market as it stands at `position`. Some 5 ms for the recent trades, 12 ms for a million price levels."""
     assert market.sequence == position.sequence
     return _encoder.encode(
         _Saved(
@@ -237,13 +250,12 @@ def dump(market: Market, position: Chain) -> bytes:
 
 
 def _saved_listing(listing: Listing) -> _SavedListing:
-    book = listing.book
     return _SavedListing(
         instrument=listing.instrument,
-        bids=list(book.best(Side.BUY, len(book.bids))),
-        asks=list(book.best(Side.SELL, len(book.asks))),
+        bids=listing.book.bids,
+        asks=listing.book.asks,
         last=listing.last,
-        minutes=[(minute, str(volume), trades) for minute, volume, trades in listing.day.minutes()],
+        minutes=listing.day.minutes(),
     )
 
 
@@ -260,5 +272,4 @@ def load(body: bytes) -> tuple[Market, Chain]:
 
 
 def _loaded_listing(saved: _SavedListing) -> Listing:
-    day = Day((minute, int(volume), trades) for minute, volume, trades in saved.minutes)
-    return Listing(saved.instrument, Book(saved.bids, saved.asks), day, saved.last)
+    return Listing(saved.instrument, Book(saved.bids, saved.asks), Day(saved.minutes), saved.last)
