@@ -75,16 +75,20 @@ async def watch(connection: Client) -> None:
                 raise ConnectionLost("the NATS connection no longer answers") from error
 
 
-async def respond(connection: Client, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
-    """Answer requests on `subject`, any number at once."""
+async def respond(
+    connection: Client, subject: str, answer: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
+) -> None:
+    """Answer requests on `subject`, any number at once. Of all responders with the same `queue`, one gets each."""
     running: set[asyncio.Task[None]] = set()
 
     async def reply(payload: bytes, inbox: str) -> None:
-        await connection.publish(inbox, await answer(payload))
+        answered = await answer(payload)
+        if inbox:  # a plain publish asks for no answer
+            await connection.publish(inbox, answered)
 
     async def on_request(message: Msg) -> None:
         task = asyncio.create_task(reply(message.data, message.reply))
         running.add(task)
         task.add_done_callback(running.discard)
 
-    await connection.subscribe(subject, cb=on_request)
+    await connection.subscribe(subject, queue=queue, cb=on_request)

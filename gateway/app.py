@@ -1,0 +1,51 @@
+"""The Litestar application: the routes, and an answer for everything that is none of them."""
+
+import logging
+
+from litestar import Litestar, Response
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from gateway.http import HttpRequest, problem_headers
+from gateway.problems import Problem, quoted
+
+log = logging.getLogger(__name__)
+
+
+def create_app(routes: list[HTTPRouteHandler]) -> Litestar:
+    return Litestar(
+        route_handlers=routes,
+        openapi_config=None,
+        logging_config=None,
+        exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception},
+    )
+
+
+def _on_http_exception(request: HttpRequest, error: HTTPException) -> Response[bytes]:
+    """What Litestar itself refuses: an address or method that is not there, a host name that cannot be."""
+    if error.status_code == 404:
+        problem = Problem(code="not_found", detail=f"There is nothing at {quoted(request.scope['path'])}; see /docs.")
+        return _response(problem)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("allow", "")
+        detail = f"{request.method} is not possible here; possible: {allowed}."
+        return _response(Problem(code="method_not_allowed", detail=detail), {"allow": allowed})
+    if error.status_code < 500:
+        return _response(Problem(code="bad_request", detail=error.detail or "The request cannot be read."))
+    return _on_exception(request, error)
+
+
+def _on_exception(request: HttpRequest, error: Exception) -> Response[bytes]:
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    detail = "The gateway made a mistake and has logged it. Whether a command was carried out, GET /orders tells."
+    return _response(Problem(code="internal_error", detail=detail))
+
+
+def _response(problem: Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
+    named = {name.decode(): value.decode() for name, value in problem_headers(problem)}
+    return Response(
+        problem.content,
+        status_code=problem.http_status,
+        media_type="application/problem+json",
+        headers=named | {"cache-control": "no-store"} | (headers or {}),
+    )

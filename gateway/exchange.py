@@ -1,0 +1,169 @@
+"""What a client can wish for, from the JSON it sends to the answer it gets: the same over REST and NATS."""
+
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from contracts.messages import (
+    AmendOrder,
+    CancelOrder,
+    Command,
+    OrderAmended,
+    OrderCanceled,
+    OrderStatus,
+    Outcome,
+    PlaceOrder,
+    Refusal,
+    RejectReason,
+)
+from contracts.views import Instrument, InstrumentView, OrderView, answer_view, instrument_view
+from gateway import commands
+from gateway.bodies import Fields, read_fields
+from gateway.instruments import Instruments
+from gateway.matcher_client import Decided, MatcherClient
+from gateway.position import Position
+from gateway.problems import Declined, declined
+from gateway.reads import Reads
+from gateway.refusals import closed, not_found, not_resting, refused, result_unknown
+
+_REMEMBERED_ORDERS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command carried out: what it led to, and the journal sequence that holds it."""
+
+    view: OrderView
+    sequence: int
+
+
+class Listed(Struct, frozen=True):
+    view: InstrumentView
+    sequence: int
+    is_new: bool
+
+
+class Exchange:
+    """Every method raises Declined when the answer is no, or not known."""
+
+    def __init__(
+        self, matcher: MatcherClient, instruments: Instruments, reads: Reads, position: Position, default_symbol: str
+    ) -> None:
+        self._matcher = matcher
+        self._instruments = instruments
+        self._reads = reads
+        self._position = position
+        self._default_symbol = default_symbol
+        self._symbols: dict[int, str] = {}
+
+    async def place(self, body: bytes) -> Done:
+        fields = read_fields(body, commands.PLACE_FIELDS)
+        symbol = commands.order_symbol(fields, self._default_symbol)
+        instrument = self._instruments.known(symbol) or await self._instruments.get(symbol)
+        command = commands.place_order(fields, instrument)
+        return self._done(command, await self._submit(command, instrument), instrument)
+
+    async def cancel(self, order_id: int) -> Done:
+        command = CancelOrder(order_id)
+        decided = await self._submit(command, None)
+        return self._done(command, decided, await self._instrument_in(decided))
+
+    async def amend(self, order_id: int, body: bytes) -> Done:
+        return await self._amend(order_id, read_fields(body, commands.AMEND_FIELDS))
+
+    async def cancel_named(self, body: bytes) -> Done:
+        """The order is named in the body: NATS has no paths."""
+        return await self.cancel(commands.order_number(read_fields(body, ("order_id",))))
+
+    async def amend_named(self, body: bytes) -> Done:
+        fields = read_fields(body, ("order_id", *commands.AMEND_FIELDS))
+        return await self._amend(commands.order_number(fields), fields)
+
+    async def define_instrument(self, symbol: str, body: bytes) -> Listed:
+        fields = read_fields(body, commands.INSTRUMENT_FIELDS)
+        command = commands.define_instrument(symbol, fields)
+        before = await self._instruments.find(symbol)
+        decided = await self._submit(command, before)
+        instrument = Instrument(
+            symbol=symbol,
+            tick_size=command.tick_size,
+            lot_size=command.lot_size,
+            min_quantity=command.min_quantity,
+            max_quantity=command.max_quantity,
+        )
+        self._instruments.learn(instrument)
+        return Listed(instrument_view(instrument), decided.part.sequence, before is None)
+
+    async def _amend(self, order_id: int, fields: Fields) -> Done:
+        if commands.amends_nothing(fields):
+            command, instrument = AmendOrder(order_id), None
+        else:
+            instrument = await self._instrument_of(order_id)
+            command = commands.amend_order(order_id, fields, instrument)
+        decided = await self._submit(command, instrument)
+        assert instrument is not None  # the engine refuses to amend nothing
+        return self._done(command, decided, instrument)
+
+    async def _instrument_of(self, order_id: int) -> Instrument:
+        """Prices and quantities are only numbers without it. The history knows what this gateway has forgotten."""
+        symbol = self._symbols.get(order_id)
+        if symbol is not None:
+            return await self._instruments.get(symbol)
+        found = await self._reads.find_order(order_id)
+        if found is None:
+            raise not_found(order_id)
+        return found[1]
+
+    async def _submit(self, command: Command, instrument: Instrument | None) -> Decided:
+        """The decision if it is an outcome; a refusal is raised."""
+        try:
+            decided = await self._matcher.submit(command)
+        except Declined as error:
+            raise result_unknown(command) if error.problem.code == "result_unknown" else error from None
+        self._position.tell(decided.part.sequence)
+        if isinstance(decided.result, Refusal):
+            raise await self._refused(command, decided.result, decided.part.sequence, instrument)
+        return decided
+
+    async def _refused(
+        self, command: Command, refusal: Refusal, sequence: int, instrument: Instrument | None
+    ) -> Declined:
+        if refusal.reason is RejectReason.UNKNOWN_ORDER and isinstance(command, CancelOrder | AmendOrder):
+            return await self._not_resting(command.order_id, sequence)
+        return refused(command, refusal, sequence, instrument)
+
+    async def _not_resting(self, order_id: int, sequence: int) -> Declined:
+        """An order that never was, or one that is closed? Only the history can tell."""
+        try:
+            found = await self._reads.find_order(order_id)
+        except Declined:
+            return not_resting(order_id, sequence)
+        if found is None:
+            return not_found(order_id, sequence)
+        return closed(order_id, found[0].status, sequence)
+
+    async def _instrument_in(self, decided: Decided) -> Instrument:
+        """The instrument of the order that an outcome is about."""
+        assert isinstance(decided.result, Outcome)
+        event = decided.result.events[0]
+        assert isinstance(event, OrderCanceled | OrderAmended)
+        try:
+            return await self._instruments.get(event.order.symbol)
+        except Declined as error:
+            raise declined(
+                "result_unknown",
+                f"It was done, as journal sequence {decided.part.sequence}, but cannot be shown now: "
+                f"GET /orders/{event.order.order_id} later.",
+            ) from error
+
+    def _done(self, command: Command, decided: Decided, instrument: Instrument) -> Done:
+        assert isinstance(decided.result, Outcome)
+        view = answer_view(decided.part, command, decided.result, instrument)
+        if isinstance(command, PlaceOrder) and view.status in (OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED):
+            self._remember(view)
+        return Done(view, decided.part.sequence)
+
+    def _remember(self, view: OrderView) -> None:
+        self._symbols[view.order_id] = view.symbol
+        if len(self._symbols) > _REMEMBERED_ORDERS:
+            del self._symbols[next(iter(self._symbols))]

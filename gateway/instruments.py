@@ -1,0 +1,75 @@
+"""The listed instruments as this gateway knows them. Tick and lot sizes never change, so an entry stays right."""
+
+import asyncio
+
+import msgspec
+from nats.aio.client import Client
+
+from contracts.messages import RejectReason
+from contracts.subjects import MATCHER_INSTRUMENTS
+from contracts.views import Instrument
+from gateway.problems import declined, quoted
+from gateway.services import ask
+
+
+class _Listed(msgspec.Struct):
+    items: list[Instrument]
+
+
+_decoder = msgspec.json.Decoder(_Listed)
+
+
+class Instruments:
+    def __init__(self, connection: Client, timeout_seconds: float) -> None:
+        self._connection = connection
+        self._timeout = timeout_seconds
+        self._known: dict[str, Instrument] = {}
+        self._lookups: list[asyncio.Task[None]] = []
+
+    def known(self, symbol: str) -> Instrument | None:
+        return self._known.get(symbol)
+
+    def learn(self, instrument: Instrument) -> None:
+        self._known[instrument.symbol] = instrument
+
+    async def find(self, symbol: str) -> Instrument | None:
+        """The instrument, asking the matcher when it is not known here. Raises Declined if that cannot be asked."""
+        if symbol not in self._known:
+            await self._look_up()
+        return self._known.get(symbol)
+
+    async def get(self, symbol: str) -> Instrument:
+        """The instrument. Raises Declined: unknown_symbol, or what `find` raises."""
+        instrument = self._known.get(symbol) or await self.find(symbol)
+        if instrument is None:
+            raise declined(
+                RejectReason.UNKNOWN_SYMBOL.value,
+                f"No instrument {quoted(symbol)} is listed; GET /instruments lists them.",
+                "symbol",
+            )
+        return instrument
+
+    async def all(self) -> list[Instrument]:
+        """Every listed instrument as the matcher has it now."""
+        await self._look_up()
+        return [self._known[symbol] for symbol in sorted(self._known)]
+
+    async def _look_up(self) -> None:
+        """Ask the matcher for the list. Whoever comes while a question is on its way shares the next one.
+
+        So a flood of unknown symbols costs the matcher one question at a time, and nobody is given an answer from
+        before they asked.
+        """
+        if len(self._lookups) < 2:
+            before = self._lookups[-1] if self._lookups else None
+            self._lookups.append(asyncio.create_task(self._ask_after(before)))
+        await asyncio.shield(self._lookups[-1])
+
+    async def _ask_after(self, before: "asyncio.Task[None] | None") -> None:
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            answer = await ask(self._connection, MATCHER_INSTRUMENTS, b"{}", self._timeout, "matcher_unavailable")
+            self._known.update({each.symbol: each for each in _decoder.decode(answer).items})
+        finally:
+            self._lookups.pop(0)

@@ -1,0 +1,104 @@
+"""Pages of a list, newest first: filters from the query, the cursor to go on from, and the SQL for both.
+
+Pure. A cursor is the id of the last item as 8 bytes in base64url; to clients it is opaque, and every string that fits
+CURSOR_PATTERN is one.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from contracts.messages import OrderStatus
+from gateway.commands import SIDES, choice, is_name, is_symbol, order_id
+from gateway.problems import declined, quoted
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+CURSOR_PATTERN = "^[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$"
+
+STATUSES = {status.value: status for status in OrderStatus}
+
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """At most `limit` items with the conditions, ids below `before` if that is given."""
+
+    conditions: tuple[tuple[str, object], ...]
+    limit: int
+    before: int | None
+
+    def where(self, key: str) -> tuple[str, list[object]]:
+        """The WHERE clause over the id column `key`, and its arguments from $1 on."""
+        conditions = self.conditions if self.before is None else (*self.conditions, (f"{key} < ?", self.before))
+        clauses = [clause.replace("?", f"${number}") for number, (clause, _) in enumerate(conditions, 1)]
+        return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), [value for _, value in conditions]
+
+
+def orders_page(query: Query) -> Page:
+    """Raises Declined when a filter cannot be right."""
+    conditions: list[tuple[str, object]] = []
+    if "account" in query:
+        conditions.append(("o.account = ?", _name(query["account"], "account")))
+    if "client_order_id" in query:
+        conditions.append(("o.client_order_id = ?", _name(query["client_order_id"], "client_order_id")))
+    if "symbol" in query:
+        conditions.append(("o.symbol = ?", _symbol(query["symbol"])))
+    if "status" in query:
+        conditions.append(("o.status = ?", choice(query["status"], STATUSES, "status").value))
+    if "side" in query:
+        conditions.append(("o.side = ?", choice(query["side"], SIDES, "side").value))
+    return Page(tuple(conditions), _limit(query), _before(query))
+
+
+def trades_page(query: Query) -> Page:
+    """Raises Declined when a filter cannot be right."""
+    conditions: list[tuple[str, object]] = []
+    if "symbol" in query:
+        conditions.append(("t.symbol = ?", _symbol(query["symbol"])))
+    if "order_id" in query:
+        conditions.append(("(t.maker_order_id = ? OR t.taker_order_id = ?)", order_id(query["order_id"])))
+    return Page(tuple(conditions), _limit(query), _before(query))
+
+
+def cursor_after(last_id: int) -> str:
+    return base64.urlsafe_b64encode(last_id.to_bytes(8)).decode().rstrip("=")
+
+
+def whole_number(written: str, name: str, least: int, most: int) -> int:
+    if re.fullmatch(r"-?[0-9]{1,19}", written) and least <= (number := int(written)) <= most:
+        return number
+    raise declined(
+        "invalid_parameter", f"{name} must be a whole number from {least} to {most}, not {quoted(written)}.", name
+    )
+
+
+def _limit(query: Query) -> int:
+    return whole_number(query["limit"], "limit", 1, MAX_LIMIT) if "limit" in query else DEFAULT_LIMIT
+
+
+def _before(query: Query) -> int | None:
+    cursor = query.get("cursor")
+    if cursor is None:
+        return None
+    if not re.fullmatch(CURSOR_PATTERN, cursor):
+        raise declined(
+            "invalid_cursor",
+            f"{quoted(cursor)} is no cursor of this list: send next_cursor of the page before, or none to begin.",
+            "cursor",
+        )
+    return int.from_bytes(base64.urlsafe_b64decode(cursor + "="))
+
+
+def _symbol(symbol: str) -> str:
+    if is_symbol(symbol):
+        return symbol
+    raise declined("invalid_parameter", f"{quoted(symbol)} cannot be a symbol.", "symbol")
+
+
+def _name(name: str, parameter: str) -> str:
+    if is_name(name):
+        return name
+    raise declined("invalid_parameter", f"{quoted(name)} cannot be the value of {parameter}.", parameter)

@@ -1,0 +1,150 @@
+"""Reads that never show a client less than it was told: wait for the history to catch up, then ask it."""
+
+import msgspec
+from nats.aio.client import Client
+
+from contracts.messages import RejectReason
+from contracts.subjects import BROADCASTER_DEPTH, BROADCASTER_MARKET, MATCHER_STATUS
+from contracts.views import Instrument, InstrumentView, OrderView, TradeView, instrument_view
+from gateway.commands import is_symbol
+from gateway.history import History
+from gateway.instruments import Instruments
+from gateway.pages import Page
+from gateway.position import Position
+from gateway.problems import Declined, Problem, declined, quoted
+from gateway.refusals import not_found
+from gateway.services import ask
+
+
+class _Status(msgspec.Struct):
+    sequence: int
+
+
+class _Error(msgspec.Struct):
+    error: str | None = None
+
+
+_status_decoder = msgspec.json.Decoder(_Status)
+_error_decoder = msgspec.json.Decoder(_Error)
+_encode = msgspec.json.encode
+
+
+class Reads:
+    """`seen` is what the client says it has been told elsewhere, as a journal sequence; 0 if nothing."""
+
+    def __init__(
+        self, connection: Client, history: History, instruments: Instruments, position: Position, wait_seconds: float
+    ) -> None:
+        self._connection = connection
+        self._history = history
+        self._instruments = instruments
+        self._position = position
+        self._wait_seconds = wait_seconds
+
+    async def order(self, order_id: int, seen: int = 0) -> OrderView:
+        found = await self.find_order(order_id, seen)
+        if found is None:
+            raise not_found(order_id)
+        return found[0]
+
+    async def find_order(self, order_id: int, seen: int = 0) -> tuple[OrderView, Instrument] | None:
+        """The order and its instrument. An order missing at first is looked for in all that the matcher has done."""
+        await self.catch_up(seen)
+        found = await self._history.order(order_id)
+        if found is None and (latest := await self.latest_sequence()) > self._position.told:
+            await self.catch_up(latest, known=True)
+            found = await self._history.order(order_id)
+        return found
+
+    async def orders(self, page: Page, seen: int) -> tuple[list[OrderView], str | None]:
+        await self.catch_up(seen)
+        return await self._history.orders(page)
+
+    async def trades(self, page: Page, seen: int) -> tuple[list[TradeView], str | None]:
+        await self.catch_up(seen)
+        return await self._history.trades(page)
+
+    async def instruments(self, seen: int) -> list[Instrument]:
+        """From the history; from the matcher while that is not to be had."""
+        try:
+            await self.catch_up(seen)
+            return await self._history.instruments()
+        except Declined as error:
+            if error.problem.code not in ("history_unavailable", "reads_behind"):
+                raise
+            return await self._instruments.all()
+
+    async def instrument(self, symbol: str, seen: int) -> InstrumentView:
+        for instrument in await self.instruments(seen):
+            if instrument.symbol == symbol:
+                return instrument_view(instrument)
+        raise _not_listed(symbol)
+
+    async def depth(self, symbol: str, levels: int, seen: int) -> bytes:
+        return await self._market_data(BROADCASTER_DEPTH, symbol, seen, levels=levels)
+
+    async def market(self, symbol: str, seen: int) -> bytes:
+        return await self._market_data(BROADCASTER_MARKET, symbol, seen)
+
+    async def catch_up(self, seen: int, *, known: bool = False) -> None:
+        """Wait until Postgres has what the client was told. `known`: that sequence is sure to be in the journal."""
+        if not known:
+            await self._check_seen(seen)
+        target = max(self._position.told, seen)
+        if await self._position.wait(target, self._wait_seconds):
+            return
+        self._position.announce(await self._history.position())  # an announcement can be lost, a row cannot
+        if self._position.reached < target:
+            raise _behind(target, self._position.reached)
+
+    async def latest_sequence(self) -> int:
+        """The end of the journal as the matcher has it, or what was last told if the matcher cannot be asked."""
+        try:
+            answer = await ask(self._connection, MATCHER_STATUS, b"{}", self._wait_seconds, "matcher_unavailable")
+        except Declined:
+            return self._position.told
+        return _status_decoder.decode(answer).sequence
+
+    async def _check_seen(self, seen: int) -> None:
+        """A sequence that the journal has not reached will not be reached by waiting."""
+        if seen <= max(self._position.told, self._position.reached):
+            return
+        latest = await self.latest_sequence()
+        if latest > self._position.told and seen > latest:
+            raise declined(
+                "unknown_sequence",
+                f"The journal ends at {latest}; send the Journal-Sequence of an answer that you were given, or none.",
+                "Journal-Sequence",
+            )
+
+    async def _market_data(self, subject: str, symbol: str, seen: int, **question: int) -> bytes:
+        if not is_symbol(symbol):
+            raise _not_listed(symbol)
+        await self._check_seen(seen)
+        target = max(self._position.told, seen)
+        asked = _encode({"symbol": symbol, "min_sequence": target, **question})
+        answer = await ask(self._connection, subject, asked, self._wait_seconds + 1, "market_data_unavailable")
+        error = _error_decoder.decode(answer).error
+        if error is None:
+            return answer
+        raise _not_listed(symbol) if error == "unknown_symbol" else _behind(target)
+
+
+def _not_listed(symbol: str) -> Declined:
+    return Declined(
+        Problem(
+            code=RejectReason.UNKNOWN_SYMBOL.value,
+            detail=f"No instrument {quoted(symbol)} is listed; GET /instruments lists them.",
+            field="symbol",
+            status=404,
+        )
+    )
+
+
+def _behind(target: int, reached: int | None = None) -> Declined:
+    at = "" if reached is None else f" and is at {reached}"
+    return declined(
+        "reads_behind",
+        f"You were told of journal sequence {target}; what can be read has not come so far yet{at}. Ask again after "
+        "Retry-After seconds.",
+    )
