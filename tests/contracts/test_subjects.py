@@ -1,0 +1,30 @@
+"""Names on the wire are promises: none changes by accident."""
+
+from contracts import subjects
+
+
+def test_names() -> None:
+    names = {name: value for name, value in vars(subjects).items() if name.isupper()}
+    assert names == {
+        "JOURNAL_STREAM": "JOURNAL",
+        "JOURNAL": "journal",
+        "ORDERS_SUBMIT": "orders.submit",
+        "ORDERS_PLACE": "orders.place",
+        "ORDERS_CANCEL": "orders.cancel",
+        "ORDERS_AMEND": "orders.amend",
+        "MATCHER_STATUS": "matcher.status",
+        "MATCHER_STATE_HASH": "matcher.state_hash",
+        "MATCHER_INSTRUMENTS": "matcher.instruments",
+        "MATCHER_TAKEN_OVER": "matcher.taken_over",
+        "RECORDER_STATUS": "recorder.status",
+        "RECORDER_POSITION": "recorder.position",
+        "BROADCASTER_STATUS": "broadcaster.status",
+        "BROADCASTER_DEPTH": "broadcaster.depth",
+        "BROADCASTER_MARKET": "broadcaster.market",
+        "PUBLIC_MARKET_DATA": "market.>",
+    }
+
+
+def test_market_subjects() -> None:
+    assert subjects.market_trades("BTC-USD") == "market.BTC-USD.trades"
+    assert subjects.market_book("BTC-USD") == "market.BTC-USD.book"
