@@ -1,0 +1,175 @@
+"""The architecture holds: which folder may import which, what the pure core may touch, and that no float is near a price.
+
+The imports are read from the source, those inside functions too; nothing is run.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
+SHARED = ("contracts", "runtime")
+PACKAGES = (*SERVICES, *SHARED, "cli")
+
+PURE_CORE = {
+    *(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "contracts").glob("*.py")),
+    "matcher/book.py",
+    "matcher/engine.py",
+    "recorder/rows.py",
+    "broadcaster/market.py",
+    "gateway/commands.py",
+}
+PURE_LIBRARIES = {"msgspec", "sortedcontainers"}
+PURE_STDLIB = {
+    "bisect",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "json",
+    "operator",
+    "re",
+    "types",
+    "typing",
+}
+CLOCKS_AND_DOORS = {"now", "utcnow", "today", "open", "print", "input", "eval", "exec", "__import__", "id", "hash"}
+"""Called by these names, something asks the clock, the outside, or what differs from one process to the next."""
+
+NO_FLOATS = sorted(path for path in PURE_CORE if path.startswith(("contracts/", "matcher/")))
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((REPOSITORY / package).rglob("*.py"))
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that this one imports, by its full name."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: import by full name"
+            assert node.module
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if is_ours(f"{node.module}.{alias.name}"))
+
+
+def source_of(module: str) -> Path | None:
+    """The file of a module of this repository."""
+    path = REPOSITORY.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def is_ours(module: str) -> bool:
+    return top(module) in PACKAGES and source_of(module) is not None
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imported_packages(package: str) -> dict[str, str]:
+    """Top-level packages that a folder imports, each with one file that does."""
+    return {top(module): str(path) for path in modules(package) for module in imports(path)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_never_import_one_another(service: str) -> None:
+    others = (set(PACKAGES) | {"bench", "tests"}) - {service, *SHARED}
+    imported = imported_packages(service)
+    assert {name: imported[name] for name in others & imported.keys()} == {}
+
+
+def test_contracts_import_nobody_and_runtime_only_contracts() -> None:
+    ours = set(PACKAGES) | {"bench", "tests"}
+    assert imported_packages("contracts").keys() & ours <= {"contracts"}
+    assert imported_packages("runtime").keys() & ours <= {"contracts", "runtime"}
+
+
+def test_contracts_need_msgspec_and_nothing_else() -> None:
+    assert imported_packages("contracts").keys() <= {"contracts", "msgspec", *PURE_STDLIB}
+
+
+def reached_from(path: Path) -> set[Path]:
+    """The module and all of ours that it imports, directly or not."""
+    reached: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            sources = (source_of(module) for module in imports(path) if is_ours(module))
+            waiting += [source for source in sources if source]
+    return reached
+
+
+@pytest.mark.parametrize("name", sorted(PURE_CORE))
+def test_the_core_is_pure(name: str) -> None:
+    """No I/O, clock or randomness, nor in anything it imports; what it needs of those comes as an argument."""
+    allowed = {*PACKAGES, *PURE_LIBRARIES, *PURE_STDLIB}
+    for path in reached_from(REPOSITORY / name):
+        impure = {module for module in imports(path) if top(module) not in allowed}
+        assert not impure, f"{path}, reached from {name}, imports {impure}"
+        assert not set(calls(path)) & CLOCKS_AND_DOORS, f"{path}, reached from {name}"
+
+
+def calls(path: Path) -> Iterator[str]:
+    """The last part of every name that is called."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Name(name) | ast.Attribute(attr=name):
+                    yield name
+
+
+@pytest.mark.parametrize("name", sorted(PURE_CORE))
+def test_the_core_never_goes_through_an_unordered_set(name: str) -> None:
+    """Iterating over a set of strings gives another order in each process, and a replay another outcome."""
+    for node in ast.walk(tree(REPOSITORY / name)):
+        if isinstance(node, ast.For | ast.comprehension):
+            assert not is_set(node.iter), f"{name}:{node.iter.lineno}"
+
+
+def is_set(node: ast.expr) -> bool:
+    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"set", "frozenset"}
+    return called or isinstance(node, ast.Set | ast.SetComp)
+
+
+@pytest.mark.parametrize("name", NO_FLOATS)
+def test_no_float_in_contracts_and_engine(name: str) -> None:
+    for node in ast.walk(tree(REPOSITORY / name)):
+        line = f"{name}:{getattr(node, 'lineno', '?')}"
+        assert not (isinstance(node, ast.Constant) and isinstance(node.value, float | complex)), line
+        assert not (isinstance(node, ast.Name) and node.id == "float"), line
+        assert not (isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div)), line
+
+
+def test_no_python_beside_the_broker_configuration() -> None:
+    """nats/__init__.py would hide the nats-py library, and any other .py would become nats.<name>."""
+    assert list((REPOSITORY / "nats").rglob("*.py")) == []
+
+
+def test_no_packages_under_tests() -> None:
+    """An __init__.py there would let tests/matcher hide matcher/."""
+    assert list((REPOSITORY / "tests").rglob("__init__.py")) == []
+
+
+def test_every_package_is_listed_for_the_build() -> None:
+    listed = (REPOSITORY / "pyproject.toml").read_text()
+    for package in PACKAGES:
+        folders = {path.parent.relative_to(REPOSITORY) for path in (REPOSITORY / package).rglob("__init__.py")}
+        for folder in folders:
+            assert f'"{".".join(folder.parts)}"' in listed, folder
