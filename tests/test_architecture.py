@@ -1,4 +1,4 @@
-"""The architecture holds: which folder may import which, what the pure core may touch, and that no float is near a price.
+"""The architecture holds: which folder imports which, what the pure core may touch, and that no float is near a price.
 
 The imports are read from the source, those inside functions too; nothing is run.
 """
