@@ -95,7 +95,6 @@ class Stack:
     async def run(self) -> None:
         """Returns after everything has stopped."""
         self._handle_signals()
-        remove_run_file(self._plan.data)
         serving = asyncio.create_task(self._serve())
         asked = asyncio.create_task(self._stop.wait())
         try:

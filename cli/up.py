@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cli.errors import CommandError
+from cli.runfile import remove_run_file
 from cli.servers import listening_socket, nats_plan, prepare_postgres
 from cli.stack import Stack, StackPlan
 from runtime.settings import SettingsError, load_settings
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_environment()
     data = arguments.data.absolute()
     with _only_one(data), _sockets(arguments) as (http, ws):
+        remove_run_file(data)  # one that was killed with -9 has left its own
         say(f"Pricetime, data in {arguments.data}")
         if not (data / "postgres").exists():
             say("  setting up Postgres (once, some seconds) ...")

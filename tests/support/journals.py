@@ -1,9 +1,9 @@
 """Journals without a matcher: valid, chained commits from commands and outcomes, and publishing them.
 
-    journal = Journal()
-    journal.commit((command, outcome), (command, outcome))   # outcomes written by hand
-    journal.play(command, command)                           # outcomes as the engine gives them
-    await publish(connection, journal.written)
+journal = Journal()
+journal.commit((command, outcome), (command, outcome))   # outcomes written by hand
+journal.play(command, command)                           # outcomes as the engine gives them
+await publish(connection, journal.written)
 """
 
 import random
@@ -19,8 +19,8 @@ from contracts.messages import (
     Command,
     Commit,
     DefineInstrument,
-    Outcome,
     OrderType,
+    Outcome,
     PlaceOrder,
     Side,
     TimeInForce,

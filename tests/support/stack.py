@@ -16,7 +16,7 @@ import pytest
 
 from cli.errors import CommandError
 from cli.processes import Program, spawn_options, stop
-from cli.runfile import RunFile, read_run_file
+from cli.runfile import RunFile, read_run_file, remove_run_file
 from tests.support.servers import temporary_folder, wait_until
 
 PARTS = ("nats", "postgres", "matcher", "recorder", "broadcaster", "gateway")
@@ -72,6 +72,7 @@ class Stack:
 
     def start(self) -> None:
         """Start it and return when orders can be placed."""
+        remove_run_file(self.data)  # one that was killed with -9 has left its own
         options = spawn_options(self._program, subprocess.PIPE)
         inherited = {name: value for name, value in options["env"].items() if not name.startswith("PRICETIME_")}
         with self._output.open("ab") as output:
