@@ -28,12 +28,13 @@ from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.recovery import check_broker, now_microseconds, take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
-from runtime.connection import connect, respond, watch
+from runtime.connection import close, connect, respond, watch
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_STOP_SECONDS = 2.0
 _json = msgspec.json.Encoder()
 
 
@@ -42,9 +43,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     try:
         await check_broker(connection, settings)
         await first_of(_serve(connection, settings, stop), watch(connection))
-        await connection.flush()
     finally:
-        await connection.close()
+        await close(connection)
 
 
 async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) -> None:
@@ -58,8 +58,18 @@ async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) ->
     matcher.list_default_instrument(settings)
     log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
     await first_of(
-        matcher.commit_forever(stop), _until_taken_over(matcher), _recheck_broker_on_reconnect(connection, settings)
+        matcher.commit_forever(stop),
+        _until_taken_over(matcher),
+        _recheck_broker_on_reconnect(connection, settings),
+        _until_patience_ends(stop),
     )
+
+
+async def _until_patience_ends(stop: asyncio.Event) -> None:
+    """Without a broker a stop cannot finish what is there. The next start finds out how much of it is durable."""
+    await stop.wait()
+    await asyncio.sleep(_STOP_SECONDS)
+    log.warning("stopping before everything is answered: the broker does not answer")
 
 
 async def _until_taken_over(matcher: "Matcher") -> None:
@@ -124,8 +134,10 @@ class Matcher:
     async def _stop_taking_requests(self, stop: asyncio.Event) -> None:
         await stop.wait()
         requests: Any = self._requests  # nats-py leaves drain untyped
-        await requests.drain()
-        asyncio.get_running_loop().call_soon(self._work.set)
+        try:
+            await requests.drain()
+        finally:
+            asyncio.get_running_loop().call_soon(self._work.set)
 
     async def _commit(self, sealed: Sealed) -> None:
         if sealed.payload is not None:

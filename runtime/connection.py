@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 PENDING_UNLIMITED = -1
 _WATCHDOG_SECONDS = 2.0
+_CLOSE_SECONDS = 1.0
 _RECONNECT_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well
 
 
@@ -49,6 +50,17 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
         inbox_prefix=inbox_prefix or f"_INBOX_{name}",
     )
     return connection
+
+
+async def close(connection: Client) -> None:
+    """Send what is left and close. Takes a moment at most, and never fails: nats-py may when the server has gone."""
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            if connection.is_connected:
+                await connection.flush()
+            await connection.close()
+    except Exception as error:  # whatever it is, there is nothing left to do with this connection
+        log.warning("nats: closed without sending everything (%s)", error or type(error).__name__)
 
 
 async def watch(connection: Client) -> None:
