@@ -1,0 +1,117 @@
+"""Is the journal still the one that Postgres was recorded from? Answered before a single commit is recorded on top."""
+
+import asyncio
+import logging
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import StreamState
+from nats.js.errors import NotFoundError
+
+from contracts.commits import Chain, JournalBroken, decode_commit
+from contracts.subjects import JOURNAL_STREAM
+from recorder.store import Position, Store
+from runtime.journal import journal_state
+from runtime.service import Refused
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.2
+_ADVICE = (
+    "Nothing was changed. Bring back the journal's files from a copy that reaches that far, or restore the journal "
+    "from Postgres (table journal_commits)"
+)
+
+
+async def check_journal(connection: Client, store: Store) -> Chain:
+    """The chain at Postgres's position, ready to go on. Raises Refused when the journal does not continue it."""
+    position = store.position
+    if position.sequence == 0:
+        return Chain()
+    chain = _chain(position, await store.payload(position.sequence))
+    journal = JournalMessages(connection)
+    state = await journal.state()
+    if state.last_seq >= position.sequence and await _agree(journal, store, position.sequence):
+        return chain
+    await _refuse_other_epoch(journal, state, position)
+    first = await _first_difference(journal, store, state, position.sequence)
+    if first > state.last_seq:
+        raise Refused(
+            f"journal sequence {first} is missing: the journal ends at {state.last_seq}, but Postgres holds commits up "
+            f"to {position.sequence}. The journal was cut. {_ADVICE}"
+        )
+    raise Refused(f"journal sequence {first} is not the commit that Postgres holds for it. {_ADVICE}")
+
+
+class JournalMessages:
+    """Single journal messages, asked for until the server answers."""
+
+    def __init__(self, connection: Client) -> None:
+        self._manager = connection.jsm()
+        self._connection = connection
+
+    async def state(self) -> StreamState:
+        while True:
+            try:
+                return await journal_state(self._connection)
+            except (NatsError, TimeoutError) as error:
+                await _try_again(error)
+
+    async def payload(self, sequence: int) -> bytes | None:
+        """None when there is no such message."""
+        while True:
+            try:
+                return (await self._manager.get_msg(JOURNAL_STREAM, sequence)).data
+            except NotFoundError:
+                return None
+            except (NatsError, TimeoutError) as error:
+                await _try_again(error)
+
+
+async def _try_again(error: Exception) -> None:
+    log.warning("journal: cannot read yet (%s)", str(error) or type(error).__name__)
+    await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _chain(position: Position, payload: bytes | None) -> Chain:
+    chain = Chain()
+    try:
+        commit, digest = decode_commit(position.sequence, payload or b"")
+    except JournalBroken as error:
+        raise Refused(f"Postgres's own copy of the journal is damaged (journal_commits): {error}") from error
+    if digest != position.hash:
+        raise Refused(f"journal_commits and recorder_position disagree about commit {position.sequence}")
+    chain.advance(commit, digest)
+    return chain
+
+
+async def _agree(journal: JournalMessages, store: Store, sequence: int) -> bool:
+    return await journal.payload(sequence) == await store.payload(sequence)
+
+
+async def _refuse_other_epoch(journal: JournalMessages, state: StreamState, position: Position) -> None:
+    payload = await journal.payload(min(state.last_seq, position.sequence)) if state.last_seq else None
+    if payload is None:
+        return
+    try:
+        commit, _ = decode_commit(position.sequence, payload)
+    except JournalBroken:
+        return  # damaged: the search for the first difference names it
+    if commit.journal_epoch != position.journal_epoch:
+        raise Refused(
+            f"Postgres was recorded from journal {position.journal_epoch}, but NATS holds journal "
+            f"{commit.journal_epoch}: these data do not belong together. Use the journal of this database, or an "
+            "empty database"
+        )
+
+
+async def _first_difference(journal: JournalMessages, store: Store, state: StreamState, recorded: int) -> int:
+    """The first sequence whose commits differ. Halving finds it: each commit vouches for all before it."""
+    same, different = max(state.first_seq - 1, 0), min(state.last_seq, recorded) + 1
+    while different - same > 1:
+        middle = (same + different) // 2
+        if await _agree(journal, store, middle):
+            same = middle
+        else:
+            different = middle
+    return different

@@ -1,0 +1,121 @@
+"""The recorder as a process: follows the journal and keeps Postgres up with it.
+
+Reading (receive, check, fold) and recording (one transaction) run side by side: while one run of commits is on its way
+into Postgres, the next is folded. Between them is room for exactly one run, so a slow Postgres slows reading, and a
+long outage costs no memory.
+"""
+
+import asyncio
+import json
+import logging
+import os
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from contracts.commits import Chain, JournalBroken
+from contracts.subjects import RECORDER_POSITION, RECORDER_STATUS
+from recorder.resume import check_journal
+from recorder.runs import Runs
+from recorder.store import Store
+from runtime.connection import connect, respond, watch
+from runtime.journal import JournalReader, journal_state, wait_for_journal
+from runtime.service import Refused, first_of
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 1.0
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    await first_of(_serve(settings), stop.wait())
+
+
+async def _serve(settings: Settings) -> None:
+    connection = await connect(settings.nats_url, "recorder")
+    store = Store(settings.postgres_url)
+    try:
+        await first_of(Recorder(connection, store, settings).run(), watch(connection))
+    finally:
+        store.close()
+        await connection.close()
+
+
+class Recorder:
+    def __init__(self, connection: Client, store: Store, settings: Settings) -> None:
+        self._connection = connection
+        self._store = store
+        self._settings = settings
+        self._runs = Runs()
+        self._last_sequence = 0
+
+    async def run(self) -> None:
+        """Return never; raise Refused when going on would put something wrong into Postgres."""
+        await self._store.open()
+        self._last_sequence = self._store.position.sequence
+        # Before the journal is there: a matcher that starts asks what Postgres holds before it creates one.
+        await respond(self._connection, RECORDER_STATUS, self._status)
+        chain = await self._resume()
+        log.info("recording from journal sequence %d", chain.sequence + 1)
+        await first_of(self._read(chain), self._record(), self._announce_when_idle())
+
+    async def _resume(self) -> Chain:
+        await wait_for_journal(self._connection)
+        try:
+            return await check_journal(self._connection, self._store)
+        except Refused as error:
+            # A matcher that starts now must hear how far Postgres is, or it writes on where the journal was cut.
+            log.error("refusing to serve, after giving the matcher time to ask: %s", error)
+            await asyncio.sleep(self._settings.recorder_wait_seconds)
+            raise
+
+    async def _read(self, chain: Chain) -> None:
+        try:
+            async with JournalReader(self._connection, chain.sequence + 1) as reader:
+                async for messages in reader:
+                    for sequence, payload in messages:
+                        await self._runs.add(chain.follow(sequence, payload), payload, chain.hash)
+        except JournalBroken as error:
+            await self._runs.all_recorded()
+            raise Refused(
+                f"{error}. Everything before it is in Postgres, nothing from it on. Bring back the journal's files "
+                "from a copy, or restore the journal from Postgres"
+            ) from error
+
+    async def _record(self) -> None:
+        while True:
+            run = await self._runs.take()
+            await self._store.record(run.fold, run.reached)
+            self._runs.recorded()
+            self._last_sequence = max(self._last_sequence, run.reached.sequence)
+            await self._announce()
+            await self._runs.pause(run)
+
+    async def _announce_when_idle(self) -> None:
+        while True:
+            await asyncio.sleep(_IDLE_SECONDS)
+            if not self._connection.is_connected:
+                continue
+            await self._announce()
+            try:
+                self._last_sequence = (await journal_state(self._connection)).last_seq
+            except (NatsError, TimeoutError):
+                pass  # the reader says what is wrong with the journal; here the figure just stays older
+
+    async def _announce(self) -> None:
+        await self._connection.publish(
+            RECORDER_POSITION, json.dumps({"sequence": self._store.position.sequence}).encode()
+        )
+
+    async def _status(self, _: bytes) -> bytes:
+        position = self._store.position
+        return json.dumps(
+            {
+                "sequence": position.sequence,
+                "hash": position.hash.hex(),
+                "journal_epoch": position.journal_epoch,
+                "last_sequence": max(self._last_sequence, position.sequence),
+                "pid": os.getpid(),
+            }
+        ).encode()

@@ -1,0 +1,246 @@
+"""The store against a real Postgres: every run once, whatever happens to the connection."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import astuple
+
+from contracts.commits import GENESIS_HASH
+from recorder.rows import CommitRow, Fold, InstrumentRow, OrderRow, TradeRow
+from recorder.store import Position, Store, connect, decode_numeric, encode_numeric
+from runtime.service import Refused
+from tests.support.journals import Written, random_journal
+from tests.support.servers import PostgresServer
+
+pytestmark = pytest.mark.stack
+
+
+def fold(written: Sequence[Written]) -> tuple[Fold, Position]:
+    rows = Fold()
+    for each in written:
+        rows.add(*each)
+    last = written[-1]
+    return rows, Position(last.commit.sequence, last.hash, last.commit.journal_epoch)
+
+
+async def tables(database: str) -> dict[str, list[tuple[object, ...]]]:
+    """Everything that the recorder has written, in order."""
+    connection = await connect(database)
+    try:
+        return {
+            table: [
+                tuple(row) for row in await connection.fetch(f"select {', '.join(columns)} from {table} order by 1")
+            ]
+            for table, columns in {
+                "journal_commits": CommitRow._fields,
+                "orders": OrderRow.__struct_fields__,
+                "trades": TradeRow._fields,
+                "instruments": InstrumentRow._fields,
+                "recorder_position": Position._fields,
+            }.items()
+        }
+    finally:
+        await connection.close()
+
+
+def expected(written: Sequence[Written]) -> dict[str, list[tuple[object, ...]]]:
+    rows, position = fold(written)
+    return {
+        "journal_commits": list(rows.commits),
+        "orders": [astuple(rows.orders[order_id]) for order_id in sorted(rows.orders)],
+        "trades": list(rows.trades),
+        "instruments": [rows.instruments[symbol] for symbol in sorted(rows.instruments)],
+        "recorder_position": [position],
+    }
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    store = Store(database)
+    await store.open()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+async def admin(database: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def test_an_empty_database_is_at_the_beginning(store: Store) -> None:
+    assert store.position == Position(0, GENESIS_HASH, None)
+    assert await store.payload(1) is None
+
+
+async def test_runs_add_up_to_the_whole_journal(store: Store, database: str) -> None:
+    written = random_journal(1, commits=60, commands_per_commit=20).written
+    for at in range(0, len(written), 7):
+        await store.record(*fold(written[at : at + 7]))
+    assert await tables(database) == expected(written)
+    assert await store.payload(5) == written[4].payload
+
+
+async def test_the_position_is_found_again(store: Store, database: str) -> None:
+    written = random_journal(2, commits=5, commands_per_commit=3).written
+    await store.record(*fold(written))
+    again = Store(database)
+    await again.open()
+    assert again.position == store.position == fold(written)[1]
+    again.close()
+
+
+async def test_only_one_of_two_recorders_goes_on(store: Store, database: str) -> None:
+    written = random_journal(3, commits=20, commands_per_commit=5).written
+    other = Store(database)
+    await other.open()
+    results = await asyncio.gather(
+        store.record(*fold(written[:10])), other.record(*fold(written[:15])), return_exceptions=True
+    )
+    (refused,) = [result for result in results if result is not None]
+    assert isinstance(refused, Refused)
+    assert "another recorder" in str(refused)
+    kept = written[:10] if results[0] is None else written[:15]
+    assert await tables(database) == expected(kept)
+    other.close()
+
+
+async def test_two_recorders_with_the_same_run_do_not_both_go_on(store: Store, database: str) -> None:
+    written = random_journal(3, commits=20, commands_per_commit=5).written
+    other = Store(database)
+    await other.open()
+    await store.record(*fold(written))
+    with pytest.raises(Refused, match="another recorder"):
+        await other.record(*fold(written))
+    assert await tables(database) == expected(written)
+
+
+async def test_terminated_connections_lose_and_double_nothing(
+    store: Store, database: str, admin: asyncpg.Connection
+) -> None:
+    """Goal: exactly once when the connection breaks anywhere in a transaction, COMMIT included. Method: terminate the
+    recorder's session at random moments of some of its transactions, while it records."""
+    written = random_journal(4, commits=400, commands_per_commit=10).written
+    chance = random.Random(4)
+
+    terminated: list[asyncpg.Record] = []
+
+    async def terminate() -> None:
+        while True:
+            await asyncio.sleep(chance.uniform(0, 0.08))
+            terminated.extend(
+                await admin.fetch(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pricetime-recorder' "
+                    "and datname = current_database() and backend_xid is not null"
+                )
+            )
+
+    async def record() -> None:
+        for at in range(0, len(written), 4):
+            await store.record(*fold(written[at : at + 4]))
+
+    terminating = asyncio.create_task(terminate())
+    await record()
+    terminating.cancel()
+    await asyncio.gather(terminating, return_exceptions=True)
+    assert terminated
+    assert await tables(database) == expected(written)
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_repeated(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = random_journal(5, commits=5, commands_per_commit=5).written
+    execute = asyncpg.Connection.execute
+
+    async def lose_the_answer(self: asyncpg.Connection, query: str, *arguments: object, **options: object) -> str:
+        answer = await execute(self, query, *arguments, **options)
+        if query == "commit":
+            monkeypatch.undo()
+            raise ConnectionResetError("the answer to COMMIT was lost")
+        return answer
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", lose_the_answer)
+    await store.record(*fold(written))
+    assert store.position == fold(written)[1]
+    assert await tables(database) == expected(written)
+
+
+async def test_a_dead_recorders_commit_is_waited_for(store: Store, database: str, admin: asyncpg.Connection) -> None:
+    """A transaction that has moved the position may still succeed after its recorder is gone."""
+    written = random_journal(6, commits=2, commands_per_commit=2).written
+    _, reached = fold(written)
+    await admin.execute("begin")
+    await admin.execute("update recorder_position set sequence = $1, hash = $2, journal_epoch = $3", *reached)
+    successor = Store(database)
+    opening = asyncio.create_task(successor.open())
+    watcher = await asyncpg.connect(database)
+    while not await watcher.fetchval("select exists (select from pg_locks where not granted)"):
+        assert not opening.done()
+        await asyncio.sleep(0.01)
+    await admin.execute("commit")
+    await opening
+    assert successor.position == reached
+    successor.close()
+    await watcher.close()
+
+
+async def test_a_change_to_a_missing_order_is_refused(store: Store, admin: asyncpg.Connection, database: str) -> None:
+    written = random_journal(7, commits=40, commands_per_commit=10).written
+    await store.record(*fold(written[:20]))
+    await admin.execute("delete from orders")
+    with pytest.raises(Refused, match="pricetime verify"):
+        await store.record(*fold(written[20:]))
+    assert (await tables(database))["recorder_position"] == [fold(written[:20])[1]]
+
+
+async def test_a_row_that_is_there_already_is_refused(store: Store, admin: asyncpg.Connection) -> None:
+    written = random_journal(8, commits=20, commands_per_commit=10).written
+    await admin.execute("insert into trades values (1, 'BTC-USD', 1, 1, 'buy', 1, 2, now(), 1)")
+    with pytest.raises(Refused, match="the journal does not explain"):
+        await store.record(*fold(written))
+
+
+async def test_a_wrong_database_is_refused(postgres: PostgresServer) -> None:
+    with pytest.raises(Refused, match="PRICETIME_POSTGRES_URL"):
+        await Store(postgres.plan.url("no_such_database")).open()
+
+
+async def test_the_views_show_decimals(store: Store, admin: asyncpg.Connection) -> None:
+    written = random_journal(9, commits=50, commands_per_commit=10).written
+    rows, position = fold(written)
+    await store.record(rows, position)
+    trade = rows.trades[0]
+    shown = await admin.fetchrow("select * from trades_decimal where trade_id = $1", trade.trade_id)
+    assert (str(shown["price"]), str(shown["quantity"])) == (
+        str(Decimal(trade.price).scaleb(-2)),
+        str(Decimal(trade.quantity).scaleb(-3)),
+    )
+    for order in rows.orders.values():
+        shown = await admin.fetchrow("select * from orders_decimal where order_id = $1", order.order_id)
+        remaining = 0 if order.status == "canceled" else order.quantity - order.filled_quantity
+        assert shown["remaining_quantity"] == Decimal(remaining).scaleb(-3)
+        if order.filled_quantity:
+            average = Decimal(order.filled_notional) / order.filled_quantity / 100
+            assert abs(shown["average_price"] - average) <= Decimal("1e-10")
+
+
+@given(st.integers(0, 10**40))
+def test_numerics_come_back(value: int) -> None:
+    assert decode_numeric(encode_numeric(value)) == value
+
+
+async def test_postgres_understands_our_numerics(store: Store, database: str) -> None:
+    connection = await connect(database)
+    values = [0, 1, 9_999, 10_000, 12_345_678, 10**8, 10**27, 10**27 + 1]
+    for value in values:
+        assert await connection.fetchval("select $1::numeric::text", value) == str(value)
+        assert await connection.fetchval("select $1::text::numeric", str(value)) == value
+    await connection.close()
