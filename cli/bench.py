@@ -1,18 +1,32 @@
 """`pricetime bench`: the measurements of the folder bench/, which come with the repository and not with the package."""
 
 import argparse
-import importlib.util
-import subprocess
+import importlib
 import sys
+from pathlib import Path
+from types import ModuleType
 
 from cli.errors import CommandError
 
+_ROOT = Path(__file__).parent.parent
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="passed on to `python -m bench`")
+    if (command := _command()) is not None:
+        command.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if importlib.util.find_spec("bench") is None:
+    command = _command()
+    if command is None:
         raise CommandError("the measurements are not installed; run this in a checkout of the repository")
-    return subprocess.run([sys.executable, "-m", "bench", *arguments.options], check=False).returncode
+    code: int = command.run(arguments)
+    return code
+
+
+def _command() -> ModuleType | None:
+    if not (_ROOT / "bench" / "command.py").exists():
+        return None
+    if str(_ROOT) not in sys.path:
+        sys.path.append(str(_ROOT))
+    return importlib.import_module("bench.command")

@@ -1,0 +1,1 @@
+"""How fast it is: each figure beside its floor, measured in the same run. docs/benchmarks/README.md explains them."""

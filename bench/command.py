@@ -1,0 +1,77 @@
+"""The command: measure, print the table, write it down if asked to."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from bench.machine import describe
+from bench.programs import ROOT
+from bench.report import as_json, markdown, table
+from bench.rounds import Row
+from bench.run import SEED, measure_all
+from bench.scale import FULL, QUICK, Scale
+
+DEFAULT_JSON = ROOT / "docs" / "benchmarks" / "latest.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    folder = DEFAULT_JSON.parent.relative_to(ROOT)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: about a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, as JSON")
+    parser.add_argument("--write", action="store_true", help=f"write the figures into {folder}, as JSON and as a table")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data goes meanwhile: on a real disk")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    scale = QUICK if arguments.quick else FULL
+    progress = Console(stderr=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="pricetime-bench-", dir=arguments.folder, ignore_cleanup_errors=True) as at:
+        machine = describe(Path(at))
+        rows = _measure(scale, Path(at), progress)
+    made = _description(scale, arguments.quick, time.monotonic() - started)
+    _print(rows, machine, made)
+    if arguments.write or arguments.json:
+        path = arguments.json or DEFAULT_JSON
+        path.write_bytes(as_json(rows, machine, made))
+    if arguments.write:
+        DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}"))
+    return 0
+
+
+def _measure(scale: Scale, folder: Path, progress: Console) -> list[Row]:
+    with progress.status("") as status:
+        return uvloop.run(measure_all(scale, folder, lambda what: status.update(f"measuring: {what}")))
+
+
+def _description(scale: Scale, quick: bool, seconds: float) -> dict[str, Any]:
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "made_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "commit": commit.stdout.strip() or "unknown",
+        "quick": quick,
+        "seed": SEED,
+        "rounds": scale.rounds,
+        "seconds": round(seconds),
+    }
+
+
+def _print(rows: list[Row], machine: dict[str, str], made: dict[str, Any]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for name, value in machine.items():
+        console.print(f"{name + ':':<13}{value}", highlight=False, soft_wrap=True)
+    console.print(table(rows))
+    console.print(
+        f"{made['rounds']} rounds in {made['seconds']} s, figures and floors taking turns; the ratio is figure to"
+        " floor. docs/benchmarks/README.md explains each row.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,166 @@
+"""What is measured, as processes of its own on free ports: servers, services, and the floors beside them.
+
+Everything is a context manager that stops, by process id, exactly what it started.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from bench.client import HttpPool, NatsAsker, WrongAnswer, post_request
+from bench.echo import ECHO
+from cli.errors import CommandError
+from cli.processes import Program, spawn, stop
+from cli.runfile import RunFile, read_run_file
+from cli.servers import NatsPlan, listening_socket, nats_plan, nats_program
+from contracts.subjects import MATCHER_INSTRUMENTS
+from runtime.connection import connect
+
+ROOT = Path(__file__).parent.parent
+_START_SECONDS = 60.0
+
+
+class NotStarted(Exception):
+    """Something that is to be measured does not run; the message ends with what it said last."""
+
+
+@contextmanager
+def running(program: Program, log: Path) -> Iterator[Callable[[], None]]:
+    """Gives a check that raises NotStarted once the program has ended."""
+    with log.open("ab") as output:
+        process = spawn(program, output)
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise NotStarted(f"{program.name} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+
+    try:
+        yield check
+    finally:
+        stop(process, program)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], check: Callable[[], None]) -> None:
+    """Poll until it holds. Raises NotStarted."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not await condition():
+        check()
+        if time.monotonic() > deadline:
+            raise NotStarted(f"nothing after {_START_SECONDS:.0f} s")
+        await asyncio.sleep(0.05)
+
+
+def python(module: str, *arguments: str, fds: tuple[int, ...] = (), **settings: str) -> Program:
+    """A module of the repository; `settings` are its PRICETIME_ variables."""
+    environment = {f"PRICETIME_{name.upper()}": value for name, value in settings.items()}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = (sys.executable, "-m", module, *arguments)
+    return Program(name=module, command=command, environment=environment, inherited_fds=fds)
+
+
+@asynccontextmanager
+async def asking(url: str) -> AsyncIterator[tuple[Client, NatsAsker]]:
+    connection = await connect(url, "bench")
+    try:
+        asker = NatsAsker(connection)
+        await asker.start()
+        yield connection, asker
+    finally:
+        await connection.close()
+
+
+async def answers(asker: NatsAsker, subject: str) -> bool:
+    try:
+        await asyncio.wait_for(asker.ask(subject, b"{}"), 2)
+        return True
+    except (WrongAnswer, NatsError, TimeoutError):
+        return False
+
+
+@asynccontextmanager
+async def matcher_alone(folder: Path) -> AsyncIterator[str]:
+    """nats-server, syncing every write, and one matcher. Gives the address of NATS."""
+    plan = nats_plan(folder / "nats")
+    matcher = python("matcher", nats_url=plan.url, nats_monitor_url=plan.monitor_url, recorder_wait_seconds="0.2")
+    with running(nats_program(plan), folder / "nats.log") as check_nats:
+        await until(lambda: _listens(plan), check_nats)
+        with running(matcher, folder / "matcher.log") as check:
+            async with asking(plan.url) as (_, asker):
+                await until(lambda: answers(asker, MATCHER_INSTRUMENTS), check)
+            yield plan.url
+
+
+async def _listens(plan: NatsPlan) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(plan.host, plan.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+@asynccontextmanager
+async def whole_stack(folder: Path) -> AsyncIterator[RunFile]:
+    """Everything, as `pricetime up` runs it. Gives the addresses."""
+    data = folder / "stack"
+    options = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0")
+    program = python("cli.main", "up", "--data", str(data), *options)
+
+    async def is_ready() -> bool:
+        try:
+            return read_run_file(data).ready
+        except CommandError:
+            return False
+
+    # the supervisor stops its parts in order, Postgres among them; orphan_signal lets it do so when we are killed
+    program = Program(
+        name="pricetime up",
+        command=program.command,
+        environment=program.environment,
+        stop_seconds=45.0,
+        orphan_signal=program.stop_signal,
+    )
+    with running(program, folder / "stack.log") as check:
+        await until(is_ready, check)
+        yield read_run_file(data)
+
+
+@asynccontextmanager
+async def echo(nats_url: str, folder: Path) -> AsyncIterator[None]:
+    """The floor of requests over NATS."""
+    with running(python("bench.echo", nats_url), folder / "echo.log") as check:
+        async with asking(nats_url) as (_, asker):
+            await until(lambda: answers(asker, ECHO), check)
+        yield
+
+
+@asynccontextmanager
+async def bare_rest(nats_url: str, folder: Path) -> AsyncIterator[str]:
+    """The floor of orders over REST; it needs the echo. Gives its address."""
+    with listening_socket("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        program = python("bench.bare_rest", nats_url, str(listener.fileno()), fds=(listener.fileno(),))
+        with running(program, folder / "bare_rest.log"):
+            async with asyncio.timeout(_START_SECONDS), pool(f"http://127.0.0.1:{port}", 1) as http:
+                await http.ask(post_request("/nothing", "127.0.0.1", b""))  # the socket listens before the server does
+            yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def pool(url: str, connections: int) -> AsyncIterator[HttpPool]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    http = HttpPool(connections)
+    try:
+        await http.open(parts.hostname, parts.port)
+        yield http
+    finally:
+        http.close()

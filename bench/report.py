@@ -1,0 +1,76 @@
+"""What a run found, as a table for people and as JSON for programs. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bench.rounds import Row, Unit
+
+REACHED = {True: "reached", False: "NOT REACHED", None: ""}
+_HEADINGS = ("figure", "median", "lowest - highest", "floor, in the same run", "median", "ratio", "goal")
+
+
+def table(rows: Sequence[Row]) -> Table:
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(_HEADINGS):
+        result.add_column(heading, justify="left" if number in {0, 3} else "right", overflow="fold")
+    for row in rows:
+        style = "bold red" if row.reached is False else ""
+        result.add_row(*(Text(cell, style=style) for cell in cells(row)))
+    return result
+
+
+def markdown(rows: Sequence[Row], machine: Mapping[str, str], title: str) -> str:
+    lines = [f"# {title}", "", "Written by the run; README.md beside it explains the rows.", ""]
+    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines += ["", _line(_HEADINGS), _line("---" for _ in _HEADINGS)]
+    lines += [_line(cells(row)) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _line(parts: Any) -> str:
+    return f"| {' | '.join(parts)} |"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    unit = row.unit
+    lowest, highest = _number(min(row.figures), unit), _number(max(row.figures), unit)
+    return (
+        row.name,
+        f"{_number(row.figure, unit)} {unit.name}",
+        f"{lowest} - {highest}",
+        row.floor_name,
+        f"{_number(row.floor, unit)} {unit.name}",
+        f"{row.ratio:.2f}",
+        "" if row.goal is None else f"{'>=' if unit.more_is_better else '<='} {row.goal:,g} {REACHED[row.reached]}",
+    )
+
+
+def _number(value: float, unit: Unit) -> str:
+    return f"{value:,.{unit.decimals}f}"
+
+
+def as_json(rows: Sequence[Row], machine: Mapping[str, str], run: Mapping[str, Any]) -> bytes:
+    """`run` says how it was made: when, from which commit, with how many rounds."""
+    document = {**run, "machine": dict(machine), "rows": [_row(row) for row in rows]}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "figure": row.name,
+        "unit": row.unit.name,
+        "median": row.figure,
+        "rounds": row.figures,
+        "spread": row.spread,
+        "floor": row.floor_name,
+        "floor_median": row.floor,
+        "floor_rounds": row.floors,
+        "ratio": row.ratio,
+        "goal": row.goal,
+        "reached": row.reached,
+    }
