@@ -141,7 +141,7 @@ class NatsMeasurements:
         return [
             Row(
                 f"NATS, {rate:,.0f}/s on schedule: latency {key}",
-                "echo at the same rate",
+                "echo, same rate",
                 MILLISECONDS,
                 column(figures, key),
                 column(floors, key),

@@ -14,7 +14,7 @@ CONNECTIONS = 32
 _LOAD = 0.5
 _ORDERS_GOAL = 4_000.0
 _LATENCY_GOAL_MILLISECONDS = 1.5
-_FLOOR = "bare Litestar POST with an echo behind it"
+_FLOOR = "bare POST with an echo behind it"
 
 _tick, _lot = Step.of(LISTING.tick_size), Step.of(LISTING.lot_size)
 
@@ -72,7 +72,7 @@ class RestMeasurements:
             return (await self._scheduled(self._figure, rate)).latency
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return _latency_rows(f"REST, {rate:,.0f}/s on schedule", f"{_FLOOR}, same rate", figures, floors)
+        return _latency_rows(f"REST, {rate:,.0f}/s on schedule", _FLOOR, figures, floors)
 
     async def _closed(self, pool: HttpPool, count: int, in_flight: int) -> Load:
         load = await closed_loop(pool.ask, self._requests(count), in_flight)

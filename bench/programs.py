@@ -4,10 +4,12 @@ Everything is a context manager that stops, by process id, exactly what it start
 """
 
 import asyncio
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,30 +33,34 @@ class NotStarted(Exception):
     """Something that is to be measured does not run; the message ends with what it said last."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Poll until it holds. Raises NotStarted when the program ends before that, or it takes too long."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not await condition():
+            if self.process.poll() is not None:
+                raise self._not_started(f"ended with exit code {self.process.returncode}")
+            if time.monotonic() > deadline:
+                raise self._not_started(f"is not ready after {_START_SECONDS:.0f} s")
+            await asyncio.sleep(0.05)
+
+    def _not_started(self, what: str) -> NotStarted:
+        return NotStarted(f"{self.name} {what}. It said:\n{self.log.read_text()[-2000:]}")
+
+
 @contextmanager
-def running(program: Program, log: Path) -> Iterator[Callable[[], None]]:
-    """Gives a check that raises NotStarted once the program has ended."""
+def running(program: Program, log: Path) -> Iterator[Running]:
     with log.open("ab") as output:
         process = spawn(program, output)
-
-    def check() -> None:
-        if process.poll() is not None:
-            raise NotStarted(f"{program.name} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
-
     try:
-        yield check
+        yield Running(program.name, process, log)
     finally:
         stop(process, program)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], check: Callable[[], None]) -> None:
-    """Poll until it holds. Raises NotStarted."""
-    deadline = time.monotonic() + _START_SECONDS
-    while not await condition():
-        check()
-        if time.monotonic() > deadline:
-            raise NotStarted(f"nothing after {_START_SECONDS:.0f} s")
-        await asyncio.sleep(0.05)
 
 
 def python(module: str, *arguments: str, fds: tuple[int, ...] = (), **settings: str) -> Program:
@@ -89,11 +95,11 @@ async def matcher_alone(folder: Path) -> AsyncIterator[str]:
     """nats-server, syncing every write, and one matcher. Gives the address of NATS."""
     plan = nats_plan(folder / "nats")
     matcher = python("matcher", nats_url=plan.url, nats_monitor_url=plan.monitor_url, recorder_wait_seconds="0.2")
-    with running(nats_program(plan), folder / "nats.log") as check_nats:
-        await until(lambda: _listens(plan), check_nats)
-        with running(matcher, folder / "matcher.log") as check:
+    with running(nats_program(plan), folder / "nats.log") as server:
+        await server.until(lambda: _listens(plan))
+        with running(matcher, folder / "matcher.log") as service:
             async with asking(plan.url) as (_, asker):
-                await until(lambda: answers(asker, MATCHER_INSTRUMENTS), check)
+                await service.until(lambda: answers(asker, MATCHER_INSTRUMENTS))
             yield plan.url
 
 
@@ -127,17 +133,17 @@ async def whole_stack(folder: Path) -> AsyncIterator[RunFile]:
         stop_seconds=45.0,
         orphan_signal=program.stop_signal,
     )
-    with running(program, folder / "stack.log") as check:
-        await until(is_ready, check)
+    with running(program, folder / "stack.log") as stack:
+        await stack.until(is_ready)
         yield read_run_file(data)
 
 
 @asynccontextmanager
 async def echo(nats_url: str, folder: Path) -> AsyncIterator[None]:
     """The floor of requests over NATS."""
-    with running(python("bench.echo", nats_url), folder / "echo.log") as check:
+    with running(python("bench.echo", nats_url), folder / "echo.log") as program:
         async with asking(nats_url) as (_, asker):
-            await until(lambda: answers(asker, ECHO), check)
+            await program.until(lambda: answers(asker, ECHO))
         yield
 
 
@@ -147,10 +153,20 @@ async def bare_rest(nats_url: str, folder: Path) -> AsyncIterator[str]:
     with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         program = python("bench.bare_rest", nats_url, str(listener.fileno()), fds=(listener.fileno(),))
-        with running(program, folder / "bare_rest.log"):
-            async with asyncio.timeout(_START_SECONDS), pool(f"http://127.0.0.1:{port}", 1) as http:
-                await http.ask(post_request("/nothing", "127.0.0.1", b""))  # the socket listens before the server does
-            yield f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        with running(program, folder / "bare_rest.log") as server:
+            await server.until(lambda: _serves(url))
+            yield url
+
+
+async def _serves(url: str) -> bool:
+    """Answers at all; what it answers to this does not matter. The socket listens before anybody serves it."""
+    try:
+        async with asyncio.timeout(2), pool(url, 1) as http:
+            await http.ask(post_request("/nothing", "127.0.0.1", b""))
+        return True
+    except (WrongAnswer, OSError, TimeoutError):
+        return False
 
 
 @asynccontextmanager

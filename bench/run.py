@@ -64,7 +64,7 @@ async def measure_stack(scale: Scale, folder: Path, say: Say) -> list[Row]:
         nats = NatsMeasurements(connection, asker, scale, SEED)
         await nats.prepare()
         say("commands over NATS in batches, every service running")
-        rows = [await nats.batches(100, between=lambda: settled(asker), note=", every service running")]
+        rows = [await nats.batches(100, between=lambda: settled(asker), note=", all services")]
         await settled(asker)
         rest = RestMeasurements(floor, figure, scale, SEED)
         await rest.prepare()
