@@ -18,7 +18,7 @@ from contracts.subjects import RECORDER_POSITION, RECORDER_STATUS
 from recorder.resume import check_journal
 from recorder.runs import Runs
 from recorder.store import Store
-from runtime.connection import connect, respond, watch
+from runtime.connection import close, connect, respond, watch
 from runtime.journal import JournalReader, journal_state, wait_for_journal
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
@@ -39,7 +39,7 @@ async def _serve(settings: Settings) -> None:
         await first_of(Recorder(connection, store, settings).run(), watch(connection))
     finally:
         store.close()
-        await connection.close()
+        await close(connection)
 
 
 class Recorder:

@@ -2,62 +2,22 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import astuple
 
 from contracts.commits import GENESIS_HASH
-from recorder.rows import CommitRow, Fold, InstrumentRow, OrderRow, TradeRow
 from recorder.store import Position, Store, connect, decode_numeric, encode_numeric
 from runtime.service import Refused
-from tests.support.journals import Written, random_journal
+from tests.support.journals import random_journal
+from tests.support.recorded import expected, fold, tables
 from tests.support.servers import PostgresServer
 
 pytestmark = pytest.mark.stack
-
-
-def fold(written: Sequence[Written]) -> tuple[Fold, Position]:
-    rows = Fold()
-    for each in written:
-        rows.add(*each)
-    last = written[-1]
-    return rows, Position(last.commit.sequence, last.hash, last.commit.journal_epoch)
-
-
-async def tables(database: str) -> dict[str, list[tuple[object, ...]]]:
-    """Everything that the recorder has written, in order."""
-    connection = await connect(database)
-    try:
-        return {
-            table: [
-                tuple(row) for row in await connection.fetch(f"select {', '.join(columns)} from {table} order by 1")
-            ]
-            for table, columns in {
-                "journal_commits": CommitRow._fields,
-                "orders": OrderRow.__struct_fields__,
-                "trades": TradeRow._fields,
-                "instruments": InstrumentRow._fields,
-                "recorder_position": Position._fields,
-            }.items()
-        }
-    finally:
-        await connection.close()
-
-
-def expected(written: Sequence[Written]) -> dict[str, list[tuple[object, ...]]]:
-    rows, position = fold(written)
-    return {
-        "journal_commits": list(rows.commits),
-        "orders": [astuple(rows.orders[order_id]) for order_id in sorted(rows.orders)],
-        "trades": list(rows.trades),
-        "instruments": [rows.instruments[symbol] for symbol in sorted(rows.instruments)],
-        "recorder_position": [position],
-    }
 
 
 @pytest.fixture
@@ -137,8 +97,8 @@ async def test_terminated_connections_lose_and_double_nothing(
             await asyncio.sleep(chance.uniform(0, 0.08))
             terminated.extend(
                 await admin.fetch(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pricetime-recorder' "
-                    "and datname = current_database() and backend_xid is not null"
+                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                    "and application_name = 'pricetime-recorder' and backend_xid is not null"
                 )
             )
 
