@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from contracts.commits import JournalBroken, decode_commit, encode_commit
 from contracts.subjects import RECORDER_STATUS
-from matcher.journal_writer import Fenced, write_commit
+from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
 from runtime.journal import JournalReader, ensure_stream, journal_state
@@ -64,7 +64,7 @@ async def take_over(connection: Client, settings: Settings, replay: Replay) -> N
         await _follow_to_end(connection, replay, recorded)
         while not await _write_barrier(connection, replay):
             await _follow_to_end(connection, replay, recorded)
-    except JournalBroken as error:
+    except (JournalBroken, JournalCut) as error:
         raise Refused(
             f"{error}. Nothing was changed. Compare with the commits in Postgres (table journal_commits), and bring "
             "back the journal's files from a copy that reaches beyond this sequence"

@@ -162,16 +162,20 @@ class JournalReader:
         self._consumer = None
         self._broken = False
 
+    def _check_reaches(self, state: StreamState) -> None:
+        if state.last_seq + 1 < self._next:
+            raise JournalBroken(
+                state.last_seq + 1,
+                f"is missing: the journal ends at {state.last_seq}, but {self._next - 1} has been read before",
+            )
+        if not state.messages and state.last_seq >= self._next:
+            raise JournalBroken(self._next, f"is missing: the journal was emptied up to {state.last_seq}")
+
     async def _create_consumer(self) -> None:
         """A fresh ephemeral consumer at the next sequence. Tries until the server answers."""
         while True:
             try:
-                state = await journal_state(self._connection)
-                if state.last_seq + 1 < self._next:
-                    raise JournalBroken(
-                        state.last_seq + 1,
-                        f"is missing: the journal ends at {state.last_seq}, but {self._next - 1} has been read before",
-                    )
+                self._check_reaches(await journal_state(self._connection))
                 self._generation = self._connection.new_inbox().rsplit(".", 1)[-1]
                 info = await self._connection.jsm().add_consumer(
                     JOURNAL_STREAM,

@@ -221,7 +221,7 @@ async def raw_journal(connection: NatsConnection) -> list[tuple[int, bytes]]:
     stream = connection.jetstream()
     state = (await stream.stream_info(JOURNAL_STREAM)).state
     found = []
-    for sequence in range(state.first_seq, state.last_seq + 1):
+    for sequence in range(max(state.first_seq, 1), state.last_seq + 1):
         message = await stream.get_msg(JOURNAL_STREAM, sequence)
         found.append((sequence, message.data or b""))
     return found
