@@ -29,7 +29,8 @@ _MANY_FILES = 65_536
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until stopped. The port is open from the start: clients wait there until the journal has been read."""
     _allow_many_clients()
-    await first_of(stop.wait(), _serve(settings, listening_socket(settings), stop))
+    with listening_socket(settings) as listening:
+        await first_of(stop.wait(), _serve(settings, listening, stop))
 
 
 async def _serve(settings: Settings, listening: socket.socket, stop: asyncio.Event) -> None:
@@ -44,7 +45,7 @@ async def _serve(settings: Settings, listening: socket.socket, stop: asyncio.Eve
     except JournalBroken as broken:
         raise Refused(f"the journal cannot be trusted: {broken}") from broken
     finally:
-        live.dismiss(GOING_AWAY)
+        server.dismiss(GOING_AWAY)
         if stop.is_set():
             save(folder, live)
         server.should_exit = True

@@ -5,7 +5,6 @@ Two sockets and two health checks need no framework, and everything after the ha
 see, unlike the body of a refused handshake.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -24,7 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 Refresh = Callable[[], Awaitable[None]]
 
 INVALID_PARAMETER, UNKNOWN_SYMBOL, GAP, AHEAD = 4400, 4404, 4410, 4416
-START_SECONDS = 10.0
+START_SECONDS = 3.0
 """How long a client that comes while the broadcaster still catches up is kept waiting."""
 
 
@@ -66,7 +65,7 @@ class Application:
             await _respond(
                 send, "websocket.http", 404, _problem("not_found", "There are /ws/trades and /ws/orderbook.")
             )
-        elif not await self._started():
+        elif not await self._live.reach(0, START_SECONDS):
             await _respond(send, "websocket.http", 503, _problem("starting", "Still reading the journal; try again."))
         else:
             await self._serve(serve, scope, receive, send)
@@ -80,13 +79,6 @@ class Application:
         if path in self._sockets:
             return 426, _problem("upgrade_required", "This is a WebSocket: connect with ws://.")
         return 404, _problem("not_found", "There are /ws/trades, /ws/orderbook, /health/live and /health/ready.")
-
-    async def _started(self) -> bool:
-        try:
-            await asyncio.wait_for(self._live.caught_up.wait(), START_SECONDS)
-        except TimeoutError:
-            return False
-        return True
 
     async def _serve(
         self, serve: Callable[[Connection, Scope, Receive], Awaitable[None]], scope: Scope, receive: Receive, send: Send

@@ -6,7 +6,7 @@ was, the same way as one that comes back and names the last trade it saw. Who fa
 dropped, so a slow client costs a position in a list and nothing else. No I/O here: an Outlet does that.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -101,9 +101,6 @@ class TradeFeed:
     def __len__(self) -> int:
         return sum(map(len, self._watchers.values()))
 
-    def outlets(self) -> Iterable[Outlet]:
-        return [watcher.outlet for group in self._watchers.values() for watcher in group]
-
     def join(self, outlet: Outlet, symbol: str | None, after: int | None) -> TradeWatcher:
         """Send every trade after `after`, or from now on. Raises Gap."""
         after = self.last_id if after is None else after
@@ -191,9 +188,6 @@ class DepthFeed:
 
     def __len__(self) -> int:
         return sum(map(len, self._watchers.values()))
-
-    def outlets(self) -> Iterable[Outlet]:
-        return [watcher.outlet for group in self._watchers.values() for watcher in group]
 
     def join(self, outlet: Outlet, symbol: str, levels: int) -> DepthWatcher:
         watcher = DepthWatcher(outlet, symbol, levels)

@@ -5,7 +5,7 @@ import time
 
 import msgspec
 
-from broadcaster.feed import DepthFeed, Farewell, TradeFeed
+from broadcaster.feed import DepthFeed, TradeFeed
 from broadcaster.market import Market, Trade
 from contracts.commits import Chain
 from contracts.views import DepthView, MarketView
@@ -56,14 +56,16 @@ class Live:
         self._waiting = [each for each in self._waiting if not each[1].done()]
 
     async def reach(self, sequence: int, timeout_seconds: float) -> bool:
-        """Wait until the commit is folded; False if that takes longer."""
-        if sequence > self.position.sequence:
-            reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((sequence, reached))
-            try:
-                await asyncio.wait_for(reached, timeout_seconds)
-            except TimeoutError:
-                return False
+        """Wait until it has caught up and folded the commit; False if that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.caught_up.wait()
+                if sequence > self.position.sequence:
+                    reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiting.append((sequence, reached))
+                    await reached
+        except TimeoutError:
+            return False
         return True
 
     def depth(self, symbol: str, levels: int) -> DepthView:
@@ -71,8 +73,3 @@ class Live:
 
     def view(self, symbol: str) -> MarketView:
         return self.market.view(symbol, time.time_ns() // 1000)
-
-    def dismiss(self, farewell: Farewell) -> None:
-        """Say goodbye to everyone."""
-        for outlet in [*self.trades.outlets(), *self.depths.outlets()]:
-            outlet.goodbye(farewell)

@@ -55,7 +55,7 @@ def _about_symbol(
             request = decoder.decode(payload)
         except msgspec.DecodeError as error:
             return {"error": "malformed_request", "detail": str(error)}
-        if not await live.reach(request.min_sequence, wait_seconds) or not live.caught_up.is_set():
+        if not await live.reach(request.min_sequence, wait_seconds):
             return {"error": "behind", "sequence": live.position.sequence}
         if request.symbol not in live.market:
             return {"error": "unknown_symbol"}

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import uvicorn
 
 from broadcaster.application import Application
 from broadcaster.connection import Connection
+from broadcaster.feed import Farewell
 from runtime.service import Refused
 from runtime.settings import Settings
 
@@ -24,11 +26,19 @@ def listening_socket(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.ws_host, settings.ws_port), backlog=1024)
     except OSError as error:
-        raise Refused(f"cannot listen on {settings.ws_host}:{settings.ws_port}: {error.strerror}") from error
+        raise Refused(
+            f"cannot listen on {settings.ws_host}:{settings.ws_port}: {os.strerror(error.errno or 0)}"
+        ) from error
 
 
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: runtime.service has the only ones."""
+
+    def dismiss(self, farewell: Farewell) -> None:
+        """Say goodbye to every client."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection) and connection.handshake_complete:
+                connection.goodbye(farewell)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
