@@ -25,7 +25,9 @@ class Unwell(Exception):
 
 async def _ask(subject: str, settings: Settings) -> str:
     try:
-        connection = await nats.connect(settings.nats_url, allow_reconnect=False, connect_timeout=2)
+        connection = await nats.connect(
+            settings.nats_url, max_reconnect_attempts=1, reconnect_time_wait=0.1, connect_timeout=2, error_cb=_ignore
+        )
         try:
             answer = json.loads((await connection.request(subject, b"{}", timeout=_ANSWER_SECONDS)).data)
         finally:
@@ -33,6 +35,10 @@ async def _ask(subject: str, settings: Settings) -> str:
     except (NatsError, OSError, TimeoutError) as error:
         raise Unwell(f"no answer on {subject} ({error or type(error).__name__})") from error
     return f"at journal sequence {answer['sequence']}"
+
+
+async def _ignore(_: Exception) -> None:
+    """The error that ends the attempt is raised as well."""
 
 
 async def _ask_gateway(settings: Settings) -> str:
