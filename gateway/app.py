@@ -4,17 +4,17 @@ import logging
 
 from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
 
 from gateway.http import HttpRequest, problem_headers
 from gateway.problems import Problem, quoted
+from gateway.routes import Route, route_handlers
 
 log = logging.getLogger(__name__)
 
 
-def create_app(routes: list[HTTPRouteHandler]) -> Litestar:
+def create_app(routes: list[Route]) -> Litestar:
     return Litestar(
-        route_handlers=routes,
+        route_handlers=route_handlers(routes),
         openapi_config=None,
         logging_config=None,
         exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception},
@@ -27,7 +27,7 @@ def _on_http_exception(request: HttpRequest, error: HTTPException) -> Response[b
         problem = Problem(code="not_found", detail=f"There is nothing at {quoted(request.scope['path'])}; see /docs.")
         return _response(problem)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("allow", "").split(", ")))
         detail = f"{request.method} is not possible here; possible: {allowed}."
         return _response(Problem(code="method_not_allowed", detail=detail), {"allow": allowed})
     if error.status_code < 500:

@@ -1,6 +1,7 @@
 """The addresses of the REST interface. Each handler: read the request, ask the exchange or the reads, answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
@@ -34,18 +35,40 @@ DEFAULT_LEVELS = 10
 MAX_LEVELS = 1000
 
 
-def route(method: str, path: str, handle: Handle) -> HTTPRouteHandler:
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    handle: Handle
+
+
+def route_handlers(routes: Iterable[Route]) -> list[HTTPRouteHandler]:
+    """One Litestar handler per address, which knows all of its methods and so can name them to OPTIONS."""
+    by_path: dict[str, dict[str, Handle]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, {})[route.method] = route.handle
+    return [_route_handler(path, handles) for path, handles in by_path.items()]
+
+
+def _route_handler(path: str, handles: dict[str, Handle]) -> HTTPRouteHandler:
+    if "GET" in handles:
+        handles["HEAD"] = handles["GET"]
+    methods = [HttpMethod.OPTIONS, *(HttpMethod(method) for method in handles)]
+    allowed = ", ".join(sorted(methods)).encode()
+
     async def answer(request: HttpRequest) -> ASGIApp:
+        handle = handles.get(request.method)
+        if handle is None:
+            return HttpAnswer(204, b"", ((b"allow", allowed),))
         try:
             return await handle(request)
         except Declined as error:
             return problem_answer(error.problem)
 
-    methods = [HttpMethod.GET, HttpMethod.HEAD] if method == "GET" else [HttpMethod(method)]
-    return HTTPRouteHandler(path, http_method=methods, status_code=200, name=f"{method} {path}")(answer)
+    return HTTPRouteHandler(path, http_method=methods, status_code=200, name=path)(answer)
 
 
-def command_routes(exchange: Exchange, max_body_bytes: int) -> list[HTTPRouteHandler]:
+def command_routes(exchange: Exchange, max_body_bytes: int) -> list[Route]:
     async def place(request: HttpRequest) -> HttpAnswer:
         query(request)
         done = await exchange.place(await json_body(request, max_body_bytes))
@@ -71,14 +94,14 @@ def command_routes(exchange: Exchange, max_body_bytes: int) -> list[HTTPRouteHan
         return command_answer(listed.view, listed.sequence)
 
     return [
-        route("POST", "/orders", place),
-        route("PUT", "/orders/{order_id:str}", amend),
-        route("DELETE", "/orders/{order_id:str}", cancel),
-        route("PUT", "/instruments/{symbol:str}", define_instrument),
+        Route("POST", "/orders", place),
+        Route("PUT", "/orders/{order_id:str}", amend),
+        Route("DELETE", "/orders/{order_id:str}", cancel),
+        Route("PUT", "/instruments/{symbol:str}", define_instrument),
     ]
 
 
-def read_routes(reads: Reads) -> list[HTTPRouteHandler]:
+def read_routes(reads: Reads) -> list[Route]:
     async def order(request: HttpRequest) -> HttpAnswer:
         query(request)
         order_id = commands.order_id(request.path_params["order_id"])
@@ -115,18 +138,18 @@ def read_routes(reads: Reads) -> list[HTTPRouteHandler]:
         return ready_answer(await reads.depth(request.path_params["symbol"], levels, seen_sequence(request)))
 
     return [
-        route("GET", "/orders", orders),
-        route("GET", "/orders/{order_id:str}", order),
-        route("GET", "/accounts/{account:str}/orders", account_orders),
-        route("GET", "/trades", trades),
-        route("GET", "/instruments", instruments),
-        route("GET", "/instruments/{symbol:str}", instrument),
-        route("GET", "/market/{symbol:str}", market),
-        route("GET", "/market/{symbol:str}/depth", depth),
+        Route("GET", "/orders", orders),
+        Route("GET", "/orders/{order_id:str}", order),
+        Route("GET", "/accounts/{account:str}/orders", account_orders),
+        Route("GET", "/trades", trades),
+        Route("GET", "/instruments", instruments),
+        Route("GET", "/instruments/{symbol:str}", instrument),
+        Route("GET", "/market/{symbol:str}", market),
+        Route("GET", "/market/{symbol:str}/depth", depth),
     ]
 
 
-def health_routes(health: Health) -> list[HTTPRouteHandler]:
+def health_routes(health: Health) -> list[Route]:
     async def live(request: HttpRequest) -> HttpAnswer:
         return json_answer({"status": "live"})
 
@@ -134,7 +157,7 @@ def health_routes(health: Health) -> list[HTTPRouteHandler]:
         found = await health.check()
         return json_answer(found, 200 if found.status == "ready" else 503)
 
-    return [route("GET", "/health/live", live), route("GET", "/health/ready", ready)]
+    return [Route("GET", "/health/live", live), Route("GET", "/health/ready", ready)]
 
 
 def _list_answer(items: object, next_cursor: str | None) -> HttpAnswer:

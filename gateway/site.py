@@ -5,12 +5,11 @@ from hashlib import sha256
 from importlib import metadata, resources
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 
 from gateway.http import Headers, HttpAnswer, HttpRequest, header
 from gateway.openapi import document
 from gateway.problems import CODES
-from gateway.routes import Handle, route
+from gateway.routes import Handle, Route
 
 _FILES = resources.files("gateway") / "static"
 
@@ -41,7 +40,7 @@ _SERVED = (
 )
 
 
-def site_routes(default_symbol: str) -> list[HTTPRouteHandler]:
+def site_routes(default_symbol: str) -> list[Route]:
     home = _read("home.html").replace(b"{{symbol}}", html.escape(default_symbol).encode())
     described = msgspec.json.encode(document(metadata.version("pricetime")))
     errors = _read("errors.html").replace(b"{{codes}}", error_rows().encode())
@@ -68,8 +67,8 @@ def _read(name: str) -> bytes:
     return (_FILES / name).read_bytes()
 
 
-def _page(path: str, content: bytes, kind: str) -> HTTPRouteHandler:
-    return route("GET", path, _file(content, kind))
+def _page(path: str, content: bytes, kind: str) -> Route:
+    return Route("GET", path, _file(content, kind))
 
 
 def _file(content: bytes, kind: str) -> Handle:
