@@ -11,6 +11,8 @@ from contracts.decimals import Step
 from contracts.messages import Command, PlaceOrder
 
 CONNECTIONS = 32
+POOL = 128
+"""Open connections: on schedule, more orders than CONNECTIONS may have to wait at once."""
 _LOAD = 0.5
 _ORDERS_GOAL = 4_000.0
 _LATENCY_GOAL_MILLISECONDS = 1.5
@@ -20,7 +22,7 @@ _tick, _lot = Step.of(LISTING.tick_size), Step.of(LISTING.lot_size)
 
 
 class RestMeasurements:
-    """`floor` and `figure` are pools of CONNECTIONS to either server."""
+    """`floor` and `figure` are pools of POOL connections to either server."""
 
     def __init__(self, floor: HttpPool, figure: HttpPool, scale: Scale, seed: int) -> None:
         self._floor = floor

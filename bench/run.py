@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import measure_engine
 from bench.client import NatsAsker
 from bench.measure_nats import NatsMeasurements
-from bench.measure_rest import CONNECTIONS, RestMeasurements
+from bench.measure_rest import POOL, RestMeasurements
 from bench.programs import asking, bare_rest, echo, matcher_alone, pool, whole_stack
 from bench.rounds import Row
 from bench.scale import Scale
@@ -58,8 +58,8 @@ async def measure_stack(scale: Scale, folder: Path, say: Say) -> list[Row]:
         echo(stack.nats, folder),
         bare_rest(stack.nats, folder) as bare_url,
         asking(stack.nats) as (connection, asker),
-        pool(bare_url, CONNECTIONS) as floor,
-        pool(stack.http, CONNECTIONS) as figure,
+        pool(bare_url, POOL) as floor,
+        pool(stack.http, POOL) as figure,
     ):
         nats = NatsMeasurements(connection, asker, scale, SEED)
         await nats.prepare()
