@@ -91,7 +91,7 @@ class _Verification:
         await self._ask_broadcaster(last)
         await self._wait_for_recorder(last)
         position = await self._position()
-        end = max([last, position, *self._checks])
+        end = await self._end(position)
         await self._follow(position, end)
         if self._missing:
             raise Difference("; ".join(self._missing))
@@ -100,6 +100,15 @@ class _Verification:
             f"{chain.sequence} commits, {len(self._fold.orders)} orders and {self._compared_trades} trades agree "
             f"between the journal, its replay, the live books and Postgres; hash {chain.hash.hex()[:16]}"
         )
+
+    async def _end(self, position: int) -> int:
+        """Where to stop: after everything that was answered, which the journal must hold."""
+        last = (await journal_state(self._connection)).last_seq
+        if last < max(self._checks):
+            raise JournalBroken(
+                last + 1, f"is missing: the journal ends at {last}, but commits up to {max(self._checks)} are known"
+            )
+        return max(last, position)
 
     # The live answers
 
@@ -277,6 +286,7 @@ def _first_difference(expected: list[Any], found: list[Any]) -> tuple[int, Any, 
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A bar on the terminal, on stderr so that the verdict alone is the output."""
     columns = (TextColumn("replaying the journal"), BarColumn(), MofNCompleteColumn(), TextColumn("commits"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
