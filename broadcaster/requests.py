@@ -32,7 +32,14 @@ async def answer_requests(live: Live, connection: Client, wait_seconds: float) -
     """Answer from now on; a request that names a later commit waits for it, at most `wait_seconds`."""
 
     async def status(_: bytes) -> bytes:
-        return msgspec.json.encode({"sequence": live.position.sequence, "clients": live.clients, "pid": os.getpid()})
+        return msgspec.json.encode(
+            {
+                "sequence": live.position.sequence,
+                "caught_up": live.caught_up.is_set(),
+                "clients": live.clients,
+                "pid": os.getpid(),
+            }
+        )
 
     def depth(request: DepthRequest) -> DepthView:
         return live.depth(request.symbol, min(max(request.levels, 1), MAX_LEVELS))

@@ -137,7 +137,7 @@ async def test_requests(broadcaster: BroadcasterService, writer: JournalWriter, 
         await book.recv()
         status = await ask(connection, BROADCASTER_STATUS)
     assert broadcaster.process is not None
-    assert status == {"sequence": 3, "clients": 2, "pid": broadcaster.process.pid}
+    assert status == {"sequence": 3, "caught_up": True, "clients": 2, "pid": broadcaster.process.pid}
 
 
 async def test_a_request_waits_for_the_commit_it_names(
@@ -204,7 +204,8 @@ async def test_pages(broadcaster: BroadcasterService, writer: JournalWriter, con
 
 
 async def test_alive_while_it_waits_for_a_journal(broadcaster: BroadcasterService, connection: Client) -> None:
-    assert (await ask(connection, BROADCASTER_STATUS))["sequence"] == 0
+    status = await ask(connection, BROADCASTER_STATUS)
+    assert (status["sequence"], status["caught_up"]) == (0, False)
     assert await ask(connection, BROADCASTER_DEPTH, symbol=SYMBOL) == {"error": "behind", "sequence": 0}
     with pytest.raises(websockets.InvalidStatus) as refused:
         await broadcaster.client("/ws/orderbook")
