@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 PREFIX = "PRICETIME_"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults fit a stack on one machine. docs/settings.md lists them with their reasons."""
 
     nats_url: str = "nats://127.0.0.1:4222"
@@ -50,8 +51,23 @@ class SettingsError(Exception):
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the environment. Raises SettingsError."""
-    given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
+    return Settings(
+        **{
+            name.removeprefix(PREFIX).lower(): _read(name, text)
+            for name, text in environment.items()
+            if name.startswith(PREFIX)
+        }
+    )
+
+
+def _read(name: str, text: str) -> Any:
+    kind = _TYPES.get(name.removeprefix(PREFIX).lower())
+    if kind is None:
+        raise SettingsError(f"{name} is not a setting")
     try:
-        return msgspec.convert(given, Settings, strict=False)
+        return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"in the environment variables {PREFIX}*: {error}") from error
+        raise SettingsError(f"{name} is {text!r}: {error}") from error
+
+
+_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}
