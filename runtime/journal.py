@@ -36,6 +36,7 @@ _MAX_BYTES = 8 * 1024 * 1024
 _EXPIRES_SECONDS = 30
 _HEARTBEAT_SECONDS = 1
 _SILENCE_SECONDS = 3.5
+_GAP_SECONDS = 0.05
 
 
 def stream_config(replicas: int) -> StreamConfig:
@@ -120,8 +121,9 @@ class JournalReader:
         self._outstanding = 0
         self._arrived = asyncio.Event()
         self._consumer: str | None = None
-        self._fresh = True
+        self._delivered = 0
         self._broken = False
+        self._reconnects = 0
 
     async def __aenter__(self) -> "JournalReader":
         self._inbox = self._connection.new_inbox()
@@ -151,11 +153,16 @@ class JournalReader:
             yield received
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._arrived.wait(), 0.05 if self._broken else _SILENCE_SECONDS)
-        except TimeoutError:
-            self._start_over()
-        self._arrived.clear()
+        """Until something arrives, or the consumer has to be given up: after a gap, a reconnect, a long silence."""
+        patience = _GAP_SECONDS if self._broken else _SILENCE_SECONDS
+        while patience > 0 and self._reconnects == self._connection.stats["reconnects"]:
+            try:
+                await asyncio.wait_for(self._arrived.wait(), _GAP_SECONDS)
+                self._arrived.clear()
+                return
+            except TimeoutError:
+                patience -= _GAP_SECONDS
+        self._start_over()
 
     def _start_over(self) -> None:
         """Forget the consumer; the next one goes on after the last message received."""
@@ -175,6 +182,7 @@ class JournalReader:
         """A fresh ephemeral consumer at the next sequence. Tries until the server answers."""
         while True:
             try:
+                self._reconnects = self._connection.stats["reconnects"]
                 self._check_reaches(await journal_state(self._connection))
                 self._generation = self._connection.new_inbox().rsplit(".", 1)[-1]
                 info = await self._connection.jsm().add_consumer(
@@ -190,7 +198,7 @@ class JournalReader:
                 )
                 self._consumer = info.name
                 self._outstanding = 0
-                self._fresh = True
+                self._delivered = 0
                 return
             except (NatsError, TimeoutError) as error:
                 log.warning("journal: cannot read yet (%s)", error or type(error).__name__)
@@ -199,7 +207,7 @@ class JournalReader:
     async def _drop_consumer(self) -> None:
         if self._consumer is not None:
             try:
-                await self._connection.jsm().delete_consumer(JOURNAL_STREAM, self._consumer)
+                await self._connection.jsm(timeout=1).delete_consumer(JOURNAL_STREAM, self._consumer)
             except (NatsError, TimeoutError):
                 pass  # it removes itself after inactive_threshold
 
@@ -224,16 +232,14 @@ class JournalReader:
             self._on_status(message)
 
     def _on_delivery(self, message: Msg) -> None:
-        consumer, sequence = _delivery(message.reply)
+        consumer, sequence, delivered = _delivery(message.reply)
         if consumer != self._consumer:
             return
         self._outstanding -= 1
-        if sequence < self._next:
+        if delivered != self._delivered + 1:
+            self._broken = True  # one before it was lost on the way: ask again
             return
-        if sequence > self._next and not self._fresh:
-            self._broken = True  # lost on the way: ask again. If it is lost for good, the next consumer is fresh
-            return
-        self._fresh = False
+        self._delivered = delivered
         self._next = sequence + 1
         self._received.append((sequence, message.data))
         self._arrived.set()
@@ -251,10 +257,12 @@ class JournalReader:
         self._arrived.set()  # a sign of life: the silence is over
 
 
-def _delivery(reply: str) -> tuple[str, int]:
-    """Consumer and stream sequence, from an ack subject in either of the forms that nats-server uses.
+def _delivery(reply: str) -> tuple[str, int, int]:
+    """Consumer, stream sequence, and how many messages the consumer has sent: from an ack subject.
 
-    `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>...`; the longer form has domain and account before the stream.
+    `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<sent>...`; a longer form of nats-server has domain and
+    account before the stream.
     """
     tokens = reply.split(".")
-    return (tokens[3], int(tokens[5])) if len(tokens) == 9 else (tokens[5], int(tokens[7]))
+    consumer = 3 if len(tokens) == 9 else 5
+    return tokens[consumer], int(tokens[consumer + 2]), int(tokens[consumer + 3])

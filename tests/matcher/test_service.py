@@ -21,7 +21,7 @@ from contracts.messages import (
 )
 from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_TAKEN_OVER
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
-from tests.support.proxy import proxy_to
+from tests.support.proxy import acknowledgements, proxy_to
 from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.stack
@@ -133,7 +133,7 @@ async def test_a_stop_does_not_wait_for_a_commit_that_cannot_be_written(
     async with proxy_to(nats_server) as proxy, client_of(nats_server) as client:
         matcher = matchers.start(nats_server, nats_url=proxy.url)
         await client.until_served()
-        proxy.lose_acknowledgements = True
+        proxy.losing = acknowledgements
         waiting = asyncio.create_task(client.submit(order(), timeout=1))
         await proxy.until_lost(1)
         proxy.flowing.clear()
@@ -150,7 +150,7 @@ async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, 
         matchers.start(nats_server, nats_url=proxy.url, backlog_commands=1000)
         await client.until_served()
         (first,) = await client.submit(order())
-        proxy.lose_acknowledgements = True
+        proxy.losing = acknowledgements
         piled_up = [asyncio.create_task(client.submit(order()))]
         await proxy.until_lost(1)
         piled_up += [asyncio.create_task(client.submit(*[order()] * MAX_COMMANDS)) for _ in range(3)]
@@ -159,7 +159,7 @@ async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, 
         assert isinstance(refused, RequestRefused)
         assert refused.reason is RequestRefusal.OVERLOADED
         canceling = asyncio.create_task(client.submit(CancelOrder(order_id_of(first.results[0]))))
-        proxy.lose_acknowledgements = False
+        proxy.losing = None
         answers: list[tuple[AnswerPart, ...]] = await asyncio.gather(*piled_up)
         (canceled,) = await canceling
         journal = await client.journal()

@@ -10,10 +10,11 @@ async def test_something(nats_server: NatsServer, matchers: Matchers) -> None:
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ import pytest
 from nats.aio.client import Client as NatsConnection
 from nats.errors import Error as NatsError
 
-from cli.processes import Program, spawn
+from cli.processes import Program, spawn_options
 from contracts.commits import Chain
 from contracts.messages import (
     Answer,
@@ -41,6 +42,7 @@ from contracts.messages import (
 from contracts.subjects import JOURNAL_STREAM, MATCHER_STATE_HASH, MATCHER_STATUS, ORDERS_SUBMIT
 from matcher.replay import Replay
 from runtime.connection import connect
+from runtime.settings import PREFIX
 from tests.support.servers import NatsServer, temporary_folder, wait_until
 
 UNFENCED = (
@@ -103,20 +105,24 @@ class Matchers:
         """`settings` are PRICETIME_* variables by their short names: nats_url=..., backlog_commands=..."""
         given = {"nats_url": server.url, "nats_monitor_url": server.monitor_url, "recorder_wait_seconds": 0} | settings
         command = ("-m", "matcher") if fenced else ("-c", UNFENCED)
-        program = Program(
-            name="matcher",
-            command=(sys.executable, *command),
-            environment={f"PRICETIME_{name.upper()}": str(value) for name, value in given.items()},
-        )
+        program = Program(name="matcher", command=(sys.executable, *command))
         log = self.folder / f"matcher-{len(self.started)}.log"
         with log.open("wb") as output:
-            self.started.append(MatcherProcess(spawn(program, output), log))
+            options = spawn_options(program, output)
+            options["env"] = _environment(given)
+            self.started.append(MatcherProcess(subprocess.Popen(program.command, **options), log))
         return self.started[-1]
 
     def start_serving(self, server: NatsServer, **options: Any) -> MatcherProcess:
         matcher = self.start(server, **options)
         matcher.wait_until_serving()
         return matcher
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Ours without what is meant for the tests themselves, and these settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return inherited | {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @pytest.fixture

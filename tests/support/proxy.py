@@ -1,28 +1,34 @@
 """A TCP proxy between a service and nats-server that loses, holds and cuts: the network on a bad day.
 
-It reads the frames that the server sends, so it can lose single messages: with `lose_acknowledgements` JetStream's
-answers to a publish vanish, be they good or bad; everything else passes.
+It reads the frames that the server sends, so it can lose single ones: those that `losing` says yes to vanish.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from contracts.subjects import JOURNAL_STREAM
 from tests.support.servers import NatsServer
 
+Predicate = Callable[[bytes], bool]
 _ACKNOWLEDGEMENT = re.compile(rb'\{"(stream"\s*:\s*"' + JOURNAL_STREAM.encode() + rb'"|error"\s*:)')
+
+
+def acknowledgements(frame: bytes) -> bool:
+    """JetStream's answers to a publish, be they good or bad."""
+    return _ACKNOWLEDGEMENT.match(frame.partition(b"\r\n")[2]) is not None
 
 
 @dataclass
 class Proxy:
     server: NatsServer
     url: str = ""
-    lose_acknowledgements: bool = False
+    losing: Predicate | None = None
+    """Which frames of the server's are lost."""
     lost: int = 0
-    """Acknowledgements lost so far."""
+    """How many frames have been lost so far."""
     refusing: bool = False
     """Connections are closed at once."""
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -37,7 +43,6 @@ class Proxy:
             writer.transport.abort()
 
     async def until_lost(self, number: int) -> None:
-        """Until that many acknowledgements have been lost since the start."""
         async with asyncio.timeout(30):
             while self.lost < number:
                 self._news.clear()
@@ -84,7 +89,7 @@ class Proxy:
         try:
             while frame := await _next_frame(reader):
                 await self.flowing.wait()
-                if self.lose_acknowledgements and _ACKNOWLEDGEMENT.match(frame.partition(b"\r\n")[2]):
+                if self.losing is not None and self.losing(frame):
                     self.lost += 1
                     self._news.set()
                 else:
