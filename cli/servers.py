@@ -18,8 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from cli.errors import CommandError
 from cli.processes import Program, spawn_options
 
@@ -116,6 +114,7 @@ def prepare_postgres(folder: Path, *, sync: bool = True) -> PostgresPlan:
     `sync=False` is for data that nobody will miss.
     """
     folder = folder.absolute()
+    postgres_binary("initdb")  # says so when it is not installed, before anything is made
     password_file = folder.with_name(folder.name + ".password")
     _make_usable(folder.parent)
     if not (folder / "PG_VERSION").exists():
@@ -167,6 +166,8 @@ def remove_stale_pid_file(folder: Path) -> None:
 
 
 def _is_postgres(pid: int, folder: Path) -> bool:
+    import psutil  # of the extra `local`, like the servers
+
     try:
         return str(folder) in psutil.Process(pid).cmdline()
     except psutil.NoSuchProcess:
