@@ -1,6 +1,7 @@
 """The command: measure, print the table, write it down if asked to."""
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from bench.report import as_json, markdown, table
 from bench.rounds import Row
 from bench.run import SEED, measure_all
 from bench.scale import FULL, QUICK, Scale
+from runtime.settings import PREFIX
 
 DEFAULT_JSON = ROOT / "docs" / "benchmarks" / "latest.json"
 
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _forget_settings()
     scale = QUICK if arguments.quick else FULL
     progress = Console(stderr=True)
     started = time.monotonic()
@@ -45,6 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.write:
         DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}"))
     return 0
+
+
+def _forget_settings() -> None:
+    """What is measured runs with its defaults, whatever the caller's own exchange is told by the environment."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
 
 
 def _measure(scale: Scale, folder: Path, progress: Console) -> list[Row]:

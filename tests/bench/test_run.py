@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.measure_engine import measure
-from bench.run import measure_matcher
+from bench.run import measure_matcher, measure_stack
 from bench.scale import Scale
 
 TINY = Scale(rounds=1, engine_commands=500, alone=20, singles=200, batched=1_000, rest_orders=50, loaded_seconds=0.1)
@@ -33,3 +33,14 @@ async def test_commands_over_nats(folder: Path) -> None:
     assert all(row.figure > 0 and row.floor > 0 for row in rows)
     assert len({row.name for row in rows}) == len(rows)
     assert said
+
+
+@pytest.mark.stack
+async def test_orders_over_rest_with_every_service(folder: Path) -> None:
+    rows = await measure_stack(TINY, folder, lambda _: None)
+    assert [row.name for row in rows][:2] == [
+        "NATS, batches of 100, all services: durable commands",
+        "REST, 32 connections: orders",
+    ]
+    assert len(rows) == 6
+    assert all(row.figure > 0 and row.floor > 0 for row in rows)
