@@ -13,8 +13,9 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from bench.client import WrongAnswer
 from bench.machine import describe
-from bench.programs import ROOT
+from bench.programs import ROOT, NotStarted
 from bench.report import as_json, markdown, table
 from bench.rounds import Row
 from bench.run import SEED, measure_all
@@ -34,12 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     _forget_settings()
-    scale = QUICK if arguments.quick else FULL
-    progress = Console(stderr=True)
+    try:
+        _run(QUICK if arguments.quick else FULL, arguments)
+    except (NotStarted, WrongAnswer, TimeoutError) as error:
+        print(f"bench: {error or 'a round took too long'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _run(scale: Scale, arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pricetime-bench-", dir=arguments.folder, ignore_cleanup_errors=True) as at:
         machine = describe(Path(at))
-        rows = _measure(scale, Path(at), progress)
+        rows = _measure(scale, Path(at), Console(stderr=True))
     made = _description(scale, arguments.quick, time.monotonic() - started)
     _print(rows, machine, made)
     if arguments.write or arguments.json:
@@ -47,7 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
         path.write_bytes(as_json(rows, machine, made))
     if arguments.write:
         DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}"))
-    return 0
 
 
 def _forget_settings() -> None:
