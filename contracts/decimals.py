@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 MAX_DECIMALS = 12
+"""Of a tick or lot size."""
 # re.ASCII: \d would take the digits of every script, and Decimal would read them.
 _LITERAL = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+_PLAIN = re.compile(r"(\d{1,30})(?:\.(\d{1,30}))?", re.ASCII)
 _SIZE = re.compile(r"\d{1,12}(\.\d{1,12})?", re.ASCII)
 
 
@@ -50,12 +52,17 @@ class Step:
         return steps
 
     def _scaled(self, text: str) -> int:
+        """The number times 10**decimals."""
+        if plain := _PLAIN.fullmatch(text):  # what nearly everybody sends, at a third of Decimal's cost
+            whole, fraction = plain[1], plain[2] or ""
+            if len(fraction) <= self.decimals:
+                return int(whole + fraction.ljust(self.decimals, "0"))
+        return self._scaled_literal(text)
+
+    def _scaled_literal(self, text: str) -> int:
         if not _LITERAL.fullmatch(text):
             raise NotDecimal(text)
-        try:
-            value = Decimal(text)
-        except InvalidOperation as error:
-            raise NotDecimal(text) from error
+        value = Decimal(text)
         if not value:
             return 0
         if value.adjusted() > 30:

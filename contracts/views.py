@@ -127,13 +127,14 @@ class MarketView(Struct, frozen=True):
     trades_24h: int
 
 
+@lru_cache(maxsize=1024)  # all that a commit says has its one time
 def format_time(microseconds: int) -> str:
     """
     >>> format_time(1_430_438_404_518_000)
     '2015-05-01T00:00:04.518000Z'
     """
     moment = _EPOCH + timedelta(microseconds=microseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def instrument_view(instrument: Instrument) -> InstrumentView:
@@ -165,9 +166,15 @@ def trade_view(trade: TradeExecuted, instrument: Instrument, time: int) -> Trade
 def answer_view(part: AnswerPart, command: Command, outcome: Outcome, instrument: Instrument) -> OrderView:
     """What a client is told of its place, cancel or amend command."""
     order, status, reason = order_after(command, outcome, part.time)
-    view = order_view(order, instrument, status=status, reason=reason, updated_at=part.time, sequence=part.sequence)
-    trades = [trade_view(event, instrument, part.time) for event in outcome.events if type(event) is TradeExecuted]
-    return replace(view, trades=trades)
+    return order_view(
+        order,
+        instrument,
+        status=status,
+        reason=reason,
+        updated_at=part.time,
+        sequence=part.sequence,
+        trades=[trade_view(event, instrument, part.time) for event in outcome.events if type(event) is TradeExecuted],
+    )
 
 
 def order_after(command: object, outcome: Outcome, time: int) -> tuple[OrderState, OrderStatus, CancelReason | None]:
@@ -232,6 +239,7 @@ def order_view(
     reason: CancelReason | None,
     updated_at: int,
     sequence: int,
+    trades: list[TradeView] | UnsetType = UNSET,
 ) -> OrderView:
     tick, lot = instrument.tick, instrument.lot
     filled = order.filled_quantity
@@ -255,4 +263,5 @@ def order_view(
         created_at=format_time(order.created_at),
         updated_at=format_time(updated_at),
         sequence=sequence,
+        trades=trades,
     )
