@@ -51,7 +51,7 @@ class Reads:
         """The order and its instrument. An order missing at first is looked for in all that the matcher has done."""
         await self.catch_up(seen)
         found = await self._history.order(order_id)
-        if found is None and (latest := await self.latest_sequence()) > self._position.told:
+        if found is None and (latest := await self.latest_sequence() or 0) > self._position.told:
             await self.catch_up(latest, known=True)
             found = await self._history.order(order_id)
         return found
@@ -97,12 +97,12 @@ class Reads:
         if self._position.reached < target:
             raise _behind(target, self._position.reached)
 
-    async def latest_sequence(self) -> int:
-        """The end of the journal as the matcher has it, or what was last told if the matcher cannot be asked."""
+    async def latest_sequence(self) -> int | None:
+        """The end of the journal, None if the matcher cannot be asked."""
         try:
             answer = await ask(self._connection, MATCHER_STATUS, b"{}", self._wait_seconds, "matcher_unavailable")
         except Declined:
-            return self._position.told
+            return None
         return _status_decoder.decode(answer).sequence
 
     async def _check_seen(self, seen: int) -> None:
@@ -110,7 +110,7 @@ class Reads:
         if seen <= max(self._position.told, self._position.reached):
             return
         latest = await self.latest_sequence()
-        if latest > self._position.told and seen > latest:
+        if latest is not None and seen > latest:
             raise declined(
                 "unknown_sequence",
                 f"The journal ends at {latest}; send the Journal-Sequence of an answer that you were given, or none.",

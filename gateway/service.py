@@ -1,7 +1,6 @@
 """The gateway as a process: everything plugged together, and started and stopped in the right order."""
 
 import asyncio
-import gc
 import json
 import logging
 import socket
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 _GRACE_SECONDS = 2
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
-_GC_THRESHOLD = 20_000
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -58,9 +56,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await matcher.start()
         await _follow_recorder(connection, position)
         await answer_people(connection, exchange)
-        position.tell(await reads.latest_sequence())
-        gc.freeze()  # what there is by now stays; and the collector may come less often, requests leave no cycles
-        gc.set_threshold(_GC_THRESHOLD)
+        position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", _address(listener))
         await first_of(_serve(app, listener, stop), matcher.run(), watch(connection))
     finally:
