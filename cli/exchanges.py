@@ -6,6 +6,7 @@ again: an order that was placed the first time is refused as a duplicate of itse
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ from contracts.messages import Result as CommandResult
 from contracts.subjects import MATCHER_INSTRUMENTS, ORDERS_SUBMIT
 from contracts.views import Instrument
 
+log = logging.getLogger(__name__)
+
 PATIENCE_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
@@ -52,10 +55,13 @@ class TryAgain(Exception):
 async def persist(attempt: Callable[[], Awaitable[_T]]) -> _T:
     """Repeat the attempt until it does not raise TryAgain. Raises CommandError when that takes too long."""
     deadline = time.monotonic() + PATIENCE_SECONDS
+    said = ""
     while True:
         try:
             return await attempt()
         except TryAgain as error:
+            if said != (said := str(error)):
+                log.warning("waiting for the exchange: %s", error)
             if time.monotonic() > deadline:
                 raise CommandError(
                     f"the exchange has not taken orders for {PATIENCE_SECONDS:.0f} s ({error});"

@@ -34,17 +34,22 @@ class HealthWatch:
             return False
         return self._last_well is not None and now - self._last_well >= _PATIENCE_SECONDS[health]
 
-    def restarted(self) -> None:
-        self._last_well = None
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    health: Health
+    why: str = ""
 
 
-async def nats_health(client: httpx.AsyncClient, plan: NatsPlan) -> Health:
+async def nats_health(client: httpx.AsyncClient, plan: NatsPlan) -> Finding:
     """Of our own server: one with another name that took the port counts as silence."""
     try:
-        health = await client.get(f"{plan.monitor_url}/healthz")
+        answer = await client.get(f"{plan.monitor_url}/healthz")
         name = (await client.get(f"{plan.monitor_url}/varz")).json()["server_name"]
-    except (httpx.HTTPError, ValueError, KeyError):
-        return Health.SILENT
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return Finding(Health.SILENT, f"does not answer on {plan.monitor_url} ({type(error).__name__})")
     if name != plan.name:
-        return Health.SILENT
-    return Health.WELL if health.status_code == 200 else Health.UNWELL
+        return Finding(Health.SILENT, f"is not there; {plan.monitor_url} is another server, {name}")
+    if answer.status_code != 200:
+        return Finding(Health.UNWELL, f"says that it is not well: {answer.text.strip()[:300]}")
+    return Finding(Health.WELL)

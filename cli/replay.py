@@ -11,6 +11,7 @@ play the same file a second time, name another --account.
 import argparse
 import asyncio
 import csv
+import logging
 import lzma
 import re
 import sys
@@ -23,6 +24,7 @@ from typing import TextIO
 import httpx
 import msgspec
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.errors import CommandError
@@ -77,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _replay(arguments: argparse.Namespace, flow: Flow) -> None:
     total = sum(1 for _ in read_events(arguments.file))
     with _progress() as progress:
+        _show_waiting(progress)
         task = progress.add_task(arguments.file.name, total=total)
         async with _exchange(arguments) as exchange:
             sender = Sender(exchange, flow, Clock(arguments.speed))
@@ -196,6 +199,14 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
     )
+
+
+def _show_waiting(progress: Progress) -> None:
+    """Above the bar: why nothing moves. The connection's own words would only repeat it."""
+    logging.basicConfig(
+        format="%(message)s", handlers=[RichHandler(console=progress.console, show_time=False, show_path=False)]
+    )
+    logging.getLogger("runtime.connection").setLevel(logging.ERROR)
 
 
 def report(arguments: argparse.Namespace, tally: Tally, seconds: float) -> str:

@@ -146,8 +146,8 @@ class Stack:
         return None if answer.status_code == 200 else f"the gateway says {answer.status_code} {answer.text[:300]}"
 
     async def _nats_is_well(self, client: httpx.AsyncClient) -> str | None:
-        health = await nats_health(client, self._plan.nats)
-        return None if health is Health.WELL else f"it is {health.value}"
+        finding = await nats_health(client, self._plan.nats)
+        return None if finding.health is Health.WELL else f"it {finding.why}"
 
     async def _postgres_is_well(self) -> str | None:
         """Takes connections, and has our database."""
@@ -179,9 +179,9 @@ class Stack:
             await asyncio.sleep(_WATCH_SECONDS)
             if pid != self._supervisor.pids["nats"]:
                 watch, pid = HealthWatch(), self._supervisor.pids["nats"]
-            health = await nats_health(client, self._plan.nats)
-            if watch.should_restart(health, time.monotonic()):
-                self._say(f"nats-server is {health.value} for some time")
+            finding = await nats_health(client, self._plan.nats)
+            if watch.should_restart(finding.health, time.monotonic()):
+                self._say(f"nats-server {finding.why}; starting it again")
                 await self._supervisor.restart("nats")
 
     async def _tidy(self) -> None:

@@ -49,6 +49,7 @@ class _Part:
     process: Process | None = None
     log_start: int = 0
     """How long the log was when this process started."""
+    ended_by_us: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     keeper: asyncio.Task[None] | None = None
 
@@ -82,9 +83,10 @@ class Supervisor:
         part.keeper = asyncio.create_task(self._keep_running(part))
 
     async def restart(self, name: str) -> None:
-        """Stop its process; it is started again by itself."""
+        """Stop its process; it is started again by itself. Why is for the caller to say."""
         part = self._parts[name]
         if part.process is not None:
+            part.ended_by_us = True
             await _end(part.process, part.program)
 
     async def stop(self, name: str) -> None:
@@ -113,6 +115,7 @@ class Supervisor:
         with part.log.open("ab") as output:
             part.log_start = output.tell()
             options = spawn_options(part.program, output)
+            part.ended_by_us = False
             part.process = await asyncio.create_subprocess_exec(*part.program.command, **options)
         self._changed()
 
@@ -126,7 +129,7 @@ class Supervisor:
                 return
             self._changed()
             failures = 1 if time.monotonic() - started > _STEADY_SECONDS else failures + 1
-            if is_worth_saying(failures):
+            if is_worth_saying(failures) and not part.ended_by_us:
                 why = why_it_ended(exit_code, last_line(part.log, part.log_start))
                 self._report(f"{part.program.name} {why}; starting it again")
             try:

@@ -111,6 +111,7 @@ def test_postgres_is_reached_by_those_who_use_it_only(compose: dict[str, Any], s
 def test_both_ways_of_running_share_the_configuration_that_syncs_every_write() -> None:
     shared = (ROOT / "nats" / "pricetime.conf").read_text()
     assert re.search(r"^\s*sync_interval: always$", shared, re.MULTILINE)
+    assert re.search(r"^\s*max_file_store: ", shared, re.MULTILINE)  # or a start on a full disk allows no write at all
     for name in ("local.conf", "compose.conf"):
         assert "include pricetime.conf" in (ROOT / "nats" / name).read_text().splitlines()
 

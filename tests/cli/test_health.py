@@ -1,5 +1,7 @@
 """When nats-server is restarted for its own good."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -37,7 +39,20 @@ async def test_the_health_of_a_real_server_and_of_a_stranger_on_its_port(nats_se
         nats_server.plan.store, "127.0.0.1", nats_server.plan.port, nats_server.plan.monitor_port, "another"
     )
     async with httpx.AsyncClient(trust_env=False) as client:
-        assert await nats_health(client, nats_server.plan) is Health.WELL
-        assert await nats_health(client, stranger) is Health.SILENT
+        assert (await nats_health(client, nats_server.plan)).health is Health.WELL
+        assert "is another server" in (await nats_health(client, stranger)).why
         nats_server.kill()
-        assert await nats_health(client, nats_server.plan) is Health.SILENT
+        assert (await nats_health(client, nats_server.plan)).health is Health.SILENT
+
+
+async def test_an_unwell_server_says_why() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/varz":
+            return httpx.Response(200, json={"server_name": "ours"})
+        return httpx.Response(503, text='{"status":"unavailable","error":"stream is not current"}')
+
+    plan = NatsPlan(Path("unused"), "127.0.0.1", 1, 1, "ours")
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        finding = await nats_health(client, plan)
+    assert finding.health is Health.UNWELL
+    assert "stream is not current" in finding.why

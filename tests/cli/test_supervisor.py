@@ -101,6 +101,7 @@ async def test_a_part_asked_to_restart_comes_back_by_itself(watched: Watched) ->
     before = supervisor.pids["sleeper"]
     await supervisor.restart("sleeper")
     await until(lambda: supervisor.pids["sleeper"] != before)
+    assert watched.said == []
     await supervisor.stop("sleeper")
 
 
