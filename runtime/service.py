@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import uvloop
 
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3
 """The service looked around and will not serve; starting it again changes nothing until somebody acts."""
+
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 class Refused(Exception):
@@ -59,6 +61,19 @@ async def first_of(*awaitables: Awaitable[object]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await _end(tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Future[object]]) -> None:
+    """Cancel, and again, until each has ended: nats-py and Python 3.11's wait_for can swallow a cancelation."""
+    interrupted = None
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
+        except asyncio.CancelledError as error:
+            interrupted = error
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if interrupted is not None:
+        raise interrupted

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from runtime import service
 from runtime.service import EXIT_REFUSED, first_of
 
 PREAMBLE = """
@@ -128,3 +129,19 @@ async def test_first_of_passes_its_own_cancelation_on() -> None:
     with pytest.raises(asyncio.CancelledError):
         await outer
     assert inner.is_set()
+
+
+async def test_first_of_cancels_again_who_swallowed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As asyncio.wait_for does in Python 3.11 when its result comes together with the cancelation."""
+    monkeypatch.setattr(service, "_CANCEL_AGAIN_SECONDS", 0.01)
+
+    async def swallow(times: int) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if not times:
+                    raise
+                times -= 1
+
+    await first_of(asyncio.sleep(0), swallow(3), first_of(swallow(2)))
