@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contracts.messages import OrderStatus
+from contracts.messages import DEFAULT_ACCOUNT, OrderStatus
 from gateway.commands import SIDES, choice, is_name, is_symbol, order_id
 from gateway.problems import declined, quoted
 
@@ -40,8 +40,9 @@ class Page:
 def orders_page(query: Query) -> Page:
     """Raises Declined when a filter cannot be right."""
     conditions: list[tuple[str, object]] = []
-    if "account" in query:
-        conditions.append(("o.account = ?", _name(query["account"], "account")))
+    if "account" in query or "client_order_id" in query:  # a client_order_id is a name within an account
+        account = query.get("account", DEFAULT_ACCOUNT)
+        conditions.append(("o.account = ?", _name(account, "account")))
     if "client_order_id" in query:
         conditions.append(("o.client_order_id = ?", _name(query["client_order_id"], "client_order_id")))
     if "symbol" in query:
