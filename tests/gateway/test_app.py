@@ -122,10 +122,9 @@ async def test_instruments_are_listed_and_changed(gateway: Gateway) -> None:
     assert "from 1 to 50" in found["detail"]
 
 
-async def test_an_instrument_listed_elsewhere_is_found(gateway: Gateway) -> None:
-    async with running_gateway(gateway.nats.connected_url.geturl()) as other:  # type: ignore[union-attr]
-        await other.matcher.go_away()  # both gateways use the first matcher
-        await gateway.http.put("/instruments/ZINC", json={"tick_size": "1", "lot_size": "1"})
+async def test_an_instrument_listed_elsewhere_is_found(gateway: Gateway, module_nats_server: NatsServer) -> None:
+    async with running_gateway(module_nats_server.url, matcher_too=False) as other:
+        await other.http.put("/instruments/ZINC", json={"tick_size": "1", "lot_size": "1"})
         assert (await gateway.placed(symbol="ZINC"))["symbol"] == "ZINC"
 
 

@@ -126,10 +126,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(nats_url: str, postgres_url: str = _NOWHERE, **settings: Any) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    nats_url: str, postgres_url: str = _NOWHERE, *, matcher_too: bool = True, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """`matcher_too=False`: a second gateway, on the matcher that another one has brought."""
     connection = await nats.connect(nats_url)
     matcher = PlayedMatcher(connection)
-    await matcher.start()
+    if matcher_too:
+        await matcher.start()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     given = {"command_timeout_seconds": 1.0, "read_wait_seconds": 0.3, **settings}
@@ -137,9 +141,11 @@ async def running_gateway(nats_url: str, postgres_url: str = _NOWHERE, **setting
     serving = asyncio.create_task(
         main(Settings(nats_url=nats_url, postgres_url=postgres_url, http_fd=listener.detach(), **given), stop)
     )
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-        await client.get("/health/live")
-        yield Gateway(client, matcher, connection, port)
-    stop.set()
-    await serving
-    await connection.close()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            await client.get("/health/live")
+            yield Gateway(client, matcher, connection, port)
+    finally:
+        stop.set()
+        await serving
+        await connection.close()
