@@ -52,6 +52,30 @@ async def write_commit(connection: Client, sequence: int, payload: bytes) -> Non
         await asyncio.sleep(_RETRY_SECONDS)
 
 
+async def confirm_end(connection: Client, sequence: int) -> None:
+    """Return once it is certain that the journal ends with `sequence`. Raises Fenced or JournalCut."""
+    while True:
+        error = await _compare_end(connection, sequence)
+        if error is None:
+            return
+        log.warning("the end of the journal cannot be read yet (%s); trying again", error)
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _compare_end(connection: Client, sequence: int) -> str | None:
+    try:
+        last = (await connection.jsm().stream_info(JOURNAL_STREAM)).state.last_seq
+    except NotFoundError as error:
+        raise JournalCut(f"stream {JOURNAL_STREAM} is gone, but its commit {sequence} was durable") from error
+    except (NatsError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    if last > sequence:
+        raise Fenced(sequence + 1)
+    if last < sequence:
+        raise JournalCut(f"the journal ends at {last}, but commit {sequence} was durable")
+    return None
+
+
 async def _attempt(connection: Client, sequence: int, payload: bytes) -> str | None:
     """Publish once. None when durable, else why that is not known."""
     if not connection.is_connected:
@@ -86,13 +110,9 @@ async def _compare(connection: Client, sequence: int, payload: bytes) -> str | N
 
 
 async def _check_end(connection: Client, sequence: int) -> str:
-    """Nothing stands at our sequence: does the journal still reach up to it?"""
+    """Nothing stands at our sequence yet: does the journal still reach up to it?"""
     try:
-        last = (await connection.jsm().stream_info(JOURNAL_STREAM)).state.last_seq
-    except NotFoundError as error:
-        raise JournalCut(f"stream {JOURNAL_STREAM} is gone, but its commit {sequence - 1} was durable") from error
-    except (NatsError, TimeoutError) as error:
-        return str(error) or type(error).__name__
-    if last < sequence - 1:
-        raise JournalCut(f"the journal ends at {last}, but commit {sequence - 1} was durable")
-    return f"sequence {sequence} is expected but not there yet"
+        error = await _compare_end(connection, sequence - 1)
+    except Fenced:
+        error = None  # it was written this moment; the next try tells by whom
+    return error or f"sequence {sequence} is expected but not there yet"

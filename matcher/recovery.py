@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 2.0
 
 
+class MonitorUnreachable(Refused):
+    """nats-server's monitoring port does not answer."""
+
+
 def now_microseconds() -> int:
     return time.time_ns() // 1000
 
@@ -34,7 +38,7 @@ async def check_broker(connection: Client, settings: Settings) -> None:
         try:
             server = (await client.get(f"{settings.nats_monitor_url}/varz")).json()
         except (httpx.HTTPError, ValueError) as error:
-            raise Refused(
+            raise MonitorUnreachable(
                 f"cannot read {settings.nats_monitor_url}/varz ({error or type(error).__name__}): set "
                 "PRICETIME_NATS_MONITOR_URL to where nats-server answers its monitoring port"
             ) from error

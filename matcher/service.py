@@ -24,8 +24,8 @@ from contracts.subjects import (
     ORDERS_SUBMIT,
 )
 from matcher.engine import Engine
-from matcher.journal_writer import Fenced, JournalCut, write_commit
-from matcher.recovery import check_broker, now_microseconds, take_over
+from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
+from matcher.recovery import MonitorUnreachable, check_broker, now_microseconds, take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
 from runtime.connection import close, connect, respond, watch
@@ -35,6 +35,7 @@ from runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 2.0
+_RECHECK_SECONDS = 0.5
 _json = msgspec.json.Encoder()
 
 
@@ -60,7 +61,7 @@ async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) ->
     await first_of(
         matcher.commit_forever(stop),
         _until_taken_over(matcher),
-        _recheck_broker_on_reconnect(connection, settings),
+        _recheck_on_reconnect(matcher, settings),
         _until_patience_ends(stop),
     )
 
@@ -77,14 +78,21 @@ async def _until_taken_over(matcher: "Matcher") -> None:
     raise Refused(f"another matcher took over with epoch {epoch}; only one may serve")
 
 
-async def _recheck_broker_on_reconnect(connection: Client, settings: Settings) -> None:
-    """A restarted nats-server may have been given another configuration."""
-    checked = connection._server_info.get("server_id")
+async def _recheck_on_reconnect(matcher: "Matcher", settings: Settings) -> None:
+    """While we were away nats-server may have been given another configuration, and the journal another writer."""
+    connection = matcher.connection
+    checked = connection.stats["reconnects"]
     while True:
-        await asyncio.sleep(1)
-        if connection.is_connected and connection._server_info.get("server_id") != checked:
+        await asyncio.sleep(_RECHECK_SECONDS)
+        reconnects = connection.stats["reconnects"]
+        if not connection.is_connected or reconnects == checked:
+            continue
+        try:
             await check_broker(connection, settings)
-            checked = connection._server_info.get("server_id")
+        except MonitorUnreachable:
+            continue  # it is going down again
+        await matcher.confirm()
+        checked = reconnects
 
 
 @dataclass
@@ -96,6 +104,7 @@ class Matcher:
     taken_over: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _requests: Subscription | None = None
+    _confirmed_after_reconnects: int = 0
 
     async def announce(self) -> None:
         """Tell an older matcher, which may have slept through it, that its time is over; then take requests."""
@@ -140,18 +149,30 @@ class Matcher:
             asyncio.get_running_loop().call_soon(self._work.set)
 
     async def _commit(self, sealed: Sealed) -> None:
-        if sealed.payload is not None:
-            try:
+        try:
+            if sealed.payload is not None:
                 await write_commit(self.connection, sealed.sequence, sealed.payload)
-            except Fenced as error:
-                raise Refused(f"{error}: it has taken over, and only one may serve. Nothing was answered") from error
-            except JournalCut as error:
-                raise Refused(f"the journal was cut while serving: {error}") from error
+            else:
+                await self._confirm_end(sealed.sequence)
+        except Fenced as error:
+            raise Refused(f"{error}: it has taken over, and only one may serve. Nothing was answered") from error
+        except JournalCut as error:
+            raise Refused(f"the journal was cut while serving: {error}") from error
         for reply_to, answer in sealed.answers:
             await self._answer(reply_to, answer)
         for waiter, finding in sealed.findings:
             assert isinstance(waiter, asyncio.Future)
             waiter.set_result((sealed.sequence, finding))
+
+    async def _confirm_end(self, sequence: int) -> None:
+        """Refusals need no commit, so no fence stops one that an outdated matcher gives; this does.
+
+        Another matcher can only have taken over unnoticed while this one was not connected.
+        """
+        reconnects = self.connection.stats["reconnects"]
+        if reconnects != self._confirmed_after_reconnects:
+            await confirm_end(self.connection, sequence)
+            self._confirmed_after_reconnects = reconnects
 
     async def _answer(self, reply_to: str, answer: bytes) -> None:
         if not reply_to:
@@ -203,6 +224,10 @@ class Matcher:
     async def _instruments(self, _: bytes) -> bytes:
         sequence, instruments = await self._inspect(lambda engine: engine.instruments)
         return _json.encode({"sequence": sequence, "items": instruments})
+
+    async def confirm(self) -> None:
+        """Return once it is certain that this is still the sole matcher; otherwise commit_forever ends."""
+        await self._inspect(lambda engine: None)
 
     async def _inspect(self, question: Callable[[Engine], object]) -> tuple[int, object]:
         """What the engine says of its state after a commit, once that is durable; with the commit's sequence."""

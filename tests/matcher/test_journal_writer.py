@@ -13,7 +13,7 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 import matcher.journal_writer
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
-from matcher.journal_writer import WRONG_LAST_SEQUENCE, Fenced, JournalCut, fence, write_commit
+from matcher.journal_writer import WRONG_LAST_SEQUENCE, Fenced, JournalCut, confirm_end, fence, write_commit
 
 OURS, OTHERS = b"our commit", b"another matcher's commit"
 SEQUENCE = 7
@@ -216,3 +216,30 @@ async def test_long_trouble_is_reported_now_and_then(caplog: pytest.LogCaptureFi
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 4
     assert all(f"commit {SEQUENCE} is not acknowledged" in message for message in said)
+
+
+# The end of the journal, asked for without writing
+
+
+async def confirm(stored: dict[int, bytes], *reads: Exception) -> None:
+    await confirm_end(cast(Client, ScriptedConnection([], stored, reads=list(reads))), SEQUENCE)
+
+
+async def test_the_end_is_confirmed_when_nothing_came_after_it() -> None:
+    await confirm({SEQUENCE: OURS})
+
+
+async def test_a_commit_behind_the_end_is_another_matchers() -> None:
+    with pytest.raises(Fenced) as caught:
+        await confirm({SEQUENCE: OURS, SEQUENCE + 1: OTHERS})
+    assert caught.value.sequence == SEQUENCE + 1
+
+
+@pytest.mark.parametrize("left", [{}, {SEQUENCE - 1: b""}], ids=["gone", "shorter"])
+async def test_an_end_that_is_gone_is_a_cut_journal(left: dict[int, bytes]) -> None:
+    with pytest.raises(JournalCut, match=f"{SEQUENCE} was durable"):
+        await confirm(left)
+
+
+async def test_the_end_is_asked_for_until_there_is_an_answer() -> None:
+    await confirm({SEQUENCE: OURS}, NatsTimeoutError(), ServiceUnavailableError())
