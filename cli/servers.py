@@ -119,9 +119,14 @@ def prepare_postgres(folder: Path, *, sync: bool = True) -> PostgresPlan:
     _make_usable(folder.parent)
     if not (folder / "PG_VERSION").exists():
         _initialize(folder, password_file, sync)
+    _check_owner(folder)
     _check_version(folder)
     remove_stale_pid_file(folder)
-    return PostgresPlan(folder, free_port("127.0.0.1"), password_file.read_text().strip())
+    try:
+        password = password_file.read_text().strip()
+    except FileNotFoundError as error:
+        raise CommandError(f"{password_file} is missing: without it nobody can use the data beside it") from error
+    return PostgresPlan(folder, free_port("127.0.0.1"), password)
 
 
 def postgres_program(plan: PostgresPlan) -> Program:
@@ -192,6 +197,14 @@ def _initialize(folder: Path, password_file: Path, sync: bool) -> None:
     if done.returncode:
         raise CommandError(f"initdb failed: {_last_line(done.stdout)}")
     fresh.rename(folder)
+
+
+def _check_owner(folder: Path) -> None:
+    """Postgres insists on owning its data."""
+    user = _system_user()
+    expected = os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
+    if folder.stat().st_uid != expected:
+        raise CommandError(f"{folder} belongs to another user; start as the user who made it, or choose another --data")
 
 
 def _check_version(folder: Path) -> None:

@@ -18,7 +18,8 @@ EXIT_REFUSED = 3
 """What a service answers when serving would be wrong (runtime.service): starting it at once again is no use."""
 
 _STEADY_SECONDS = 3.0
-_TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S* ")
+_TIMESTAMP = re.compile(r"^(\[\d+\] )?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d\S* (UTC \[\d+\] )?")
+_TELLING = re.compile(r"ERROR|FATAL|PANIC|\[FTL\]|\w(Error|Exception)\b")
 
 
 def pause_before_restart(exit_code: int, failures: int) -> float:
@@ -180,10 +181,13 @@ def trim_log(log: Path, limit: int = LOG_BYTES) -> None:
 
 
 def last_line(log: Path, start: int) -> str:
-    """The last line written after position `start`, without its timestamp."""
+    """What the log says about the end of a process that began to write at position `start`, without its timestamp.
+
+    The last line that speaks of an error, because hints and good-byes may follow it; or else the last line.
+    """
     with log.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(min(start, size), size - 8192))
-        lines = file.read().decode(errors="replace").splitlines()
-    found = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return _TIMESTAMP.sub("", found)[:500]
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if _TELLING.search(line)] or lines
+    return _TIMESTAMP.sub("", telling[-1])[:500] if telling else ""

@@ -2,13 +2,17 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import nats
 import pytest
 from nats.js.errors import NotFoundError
 
-from cli.servers import free_port, in_url, is_free, listening_socket, remove_stale_pid_file
+from cli.errors import CommandError
+from cli.servers import free_port, in_url, is_free, listening_socket, prepare_postgres, remove_stale_pid_file
 from tests.support.servers import NatsServer, PostgresServer, start_nats, temporary_folder
 
 pytestmark = pytest.mark.stack
@@ -71,6 +75,46 @@ def test_a_pid_file_naming_another_process_is_removed() -> None:
         pid_file.write_text(f"{os.getpid()}\n")
         remove_stale_pid_file(folder)
         assert not pid_file.exists()
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Path]:
+    """A data directory that no server uses."""
+    with temporary_folder() as folder:
+        prepare_postgres(folder / "postgres", sync=False)
+        yield folder / "postgres"
+
+
+def test_data_of_another_user_is_one_line(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.servers.pwd.getpwnam", lambda _: SimpleNamespace(pw_uid=4711))
+    monkeypatch.setattr("cli.servers.os.geteuid", lambda: 4711)
+    with pytest.raises(CommandError, match="belongs to another user"):
+        prepare_postgres(prepared)
+
+
+def test_data_of_another_postgres_is_one_line(prepared: Path) -> None:
+    version = prepared / "PG_VERSION"
+    version.write_text("17\n")
+    with pytest.raises(CommandError, match="made by Postgres 17; this is 18"):
+        prepare_postgres(prepared)
+    version.write_text("18\n")
+
+
+def test_an_interrupted_set_up_is_made_anew() -> None:
+    with temporary_folder() as folder:
+        (folder / "postgres.new").mkdir()
+        (folder / "postgres.new" / "half").write_text("done")
+        plan = prepare_postgres(folder / "postgres", sync=False)
+        assert sorted(path.name for path in folder.iterdir()) == ["postgres", "postgres.password"]
+        assert not (plan.folder / "half").exists()
+
+
+def test_a_lost_password_is_one_line(prepared: Path) -> None:
+    password = prepared.with_name("postgres.password")
+    kept = password.rename(prepared.with_name("kept"))
+    with pytest.raises(CommandError, match=r"postgres\.password is missing"):
+        prepare_postgres(prepared)
+    kept.rename(password)
 
 
 def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:

@@ -159,3 +159,22 @@ def test_the_last_line_is_of_this_start_only(tmp_path: Path) -> None:
     assert last_line(log, start=18) == ""
     log.write_text("of the last start\n2026-11-20 11:12:13,141 matcher ERROR why\n\n")
     assert last_line(log, start=18) == "matcher ERROR why"
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        (
+            "2026-11-20 11:12:13.141 UTC [7] FATAL:  the block is still in use\n"
+            "2026-11-20 11:12:13.141 UTC [7] HINT:  Terminate any old server processes\n",
+            "FATAL:  the block is still in use",
+        ),
+        ("[7] 2026/11/20 11:12:13.141592 [FTL] no space left\n", "[FTL] no space left"),
+        ("Traceback (most recent call last):\n  File\nValueError: seven\n", "ValueError: seven"),
+        ("starting\nso long\n", "so long"),
+    ],
+)
+def test_of_several_last_lines_the_one_that_tells_the_reason_is_shown(lines: str, shown: str, tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    log.write_text(lines)
+    assert last_line(log, start=0) == shown
