@@ -16,7 +16,7 @@ from broadcaster.requests import answer_requests
 from broadcaster.server import create_server, listening_socket
 from broadcaster.snapshot import SnapshotFolder, keep_saving, newest_good, save
 from contracts.commits import JournalBroken
-from runtime.connection import connect, watch
+from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
 from runtime.service import Refused, first_of, run
 from runtime.settings import Settings
@@ -30,18 +30,21 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until stopped. The port is open from the start: clients wait there until the journal has been read."""
     _allow_many_clients()
     with listening_socket(settings) as listening:
-        await first_of(stop.wait(), _serve(settings, listening, stop))
+        connecting = asyncio.create_task(connect(settings.nats_url, "broadcaster"))
+        await first_of(stop.wait(), connecting)
+        if not stop.is_set():
+            await _serve(settings, listening, connecting.result(), stop)
 
 
-async def _serve(settings: Settings, listening: socket.socket, stop: asyncio.Event) -> None:
-    connection = await connect(settings.nats_url, "broadcaster")
+async def _serve(settings: Settings, listening: socket.socket, connection: Client, stop: asyncio.Event) -> None:
     live = Live()
     folder = SnapshotFolder(Path(settings.data_dir, "broadcaster"))
     application = Application(live, settings.default_instrument, lambda: refresh(live, connection))
     server = create_server(application)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        await first_of(asyncio.shield(serving), watch(connection), _show_market(settings, live, folder, connection))
+        market = _show_market(settings, live, folder, connection)
+        await first_of(stop.wait(), asyncio.shield(serving), watch(connection), market)
     except JournalBroken as broken:
         raise Refused(f"the journal cannot be trusted: {broken}") from broken
     finally:
@@ -50,7 +53,7 @@ async def _serve(settings: Settings, listening: socket.socket, stop: asyncio.Eve
             save(folder, live)
         server.should_exit = True
         await serving
-        await connection.close()
+        await close(connection)
 
 
 async def _show_market(settings: Settings, live: Live, folder: SnapshotFolder, connection: Client) -> None:

@@ -96,6 +96,7 @@ async def _take(live: Live, connection: Client, part: list[tuple[int, bytes]], e
     if trades:
         encoded = live.encoded(trades)
         live.trades.publish(encoded)
+        await asyncio.sleep(0)  # the clients' sockets first: publishing takes longer
         await _publish_trades(connection, encoded)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import socket
 from collections.abc import Iterator
 
@@ -23,12 +22,11 @@ def listening_socket(settings: Settings) -> socket.socket:
     """The socket inherited from the supervisor, or one of our own. Raises Refused when the port is taken."""
     if settings.ws_fd is not None:
         return socket.socket(fileno=settings.ws_fd)
+    family = socket.AF_INET6 if ":" in settings.ws_host else socket.AF_INET
     try:
-        return socket.create_server((settings.ws_host, settings.ws_port), backlog=1024)
+        return socket.create_server((settings.ws_host, settings.ws_port), family=family, backlog=1024)
     except OSError as error:
-        raise Refused(
-            f"cannot listen on {settings.ws_host}:{settings.ws_port}: {os.strerror(error.errno or 0)}"
-        ) from error
+        raise Refused(f"cannot listen on {settings.ws_host}:{settings.ws_port}: {error.strerror}") from error
 
 
 class Server(uvicorn.Server):

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from broadcaster.market import RECENT_TRADES, Market, dump, load
 from contracts.messages import DefineInstrument, InstrumentDefined, LevelChanged, Outcome, Side
-from tests.support.broadcaster_journal import START, SYMBOL, HandmadeJournal, Step
+from tests.support.broadcaster_journal import SYMBOL, HandmadeJournal, Step
+from tests.support.journals import FIRST_TIME, random_journal
 
 MINUTE = 60_000_000
 DAY = 24 * 60 * MINUTE
@@ -21,14 +22,14 @@ def journal() -> HandmadeJournal:
 def market(journal: HandmadeJournal) -> Market:
     """After commit 2, which lists SYMBOL."""
     market = Market()
-    market.apply(journal.commit(barrier=True))
-    market.apply(journal.commit([journal.listed()]))
+    market.apply(journal.barrier().commit)
+    market.apply(journal.next([journal.listed()]))
     return market
 
 
 def test_depth_is_best_first_on_both_sides(market: Market, journal: HandmadeJournal) -> None:
     prices = [(Side.BUY, 9_998), (Side.SELL, 10_003), (Side.BUY, 9_999), (Side.SELL, 10_001), (Side.BUY, 9_997)]
-    market.apply(journal.commit([journal.resting(side, price, 1_500) for side, price in prices]))
+    market.apply(journal.next([journal.resting(side, price, 1_500) for side, price in prices]))
     depth = market.depth(SYMBOL, 2)
     assert depth.bids == [("99.99", "1.500"), ("99.98", "1.500")]
     assert depth.asks == [("100.01", "1.500"), ("100.03", "1.500")]
@@ -36,89 +37,91 @@ def test_depth_is_best_first_on_both_sides(market: Market, journal: HandmadeJour
 
 
 def test_a_level_takes_its_new_total_and_goes_with_zero(market: Market, journal: HandmadeJournal) -> None:
-    market.apply(journal.commit([journal.resting(Side.BUY, 100, 5), journal.resting(Side.BUY, 100, 7)]))
+    market.apply(journal.next([journal.resting(Side.BUY, 100, 5), journal.resting(Side.BUY, 100, 7)]))
     assert market.depth(SYMBOL, 5).bids == [("1.00", "0.007")]
-    market.apply(journal.commit([journal.emptied(Side.BUY, 100), journal.emptied(Side.SELL, 100)]))
+    market.apply(journal.next([journal.emptied(Side.BUY, 100), journal.emptied(Side.SELL, 100)]))
     assert market.depth(SYMBOL, 5).bids == market.depth(SYMBOL, 5).asks == []
 
 
 def test_a_commit_without_commands_only_moves_the_sequence(market: Market, journal: HandmadeJournal) -> None:
     before = market.depth(SYMBOL, 5)
-    assert market.apply(journal.commit(barrier=True)) == []
+    assert market.apply(journal.barrier().commit) == []
     assert market.sequence == 3
     assert market.depth(SYMBOL, 5).bids == before.bids
 
 
 def test_a_new_market_has_no_prices(market: Market) -> None:
-    view = market.view(SYMBOL, START)
+    view = market.view(SYMBOL, FIRST_TIME)
     assert (view.best_bid, view.best_ask, view.last_price, view.last_quantity, view.last_trade_at) == (None,) * 5
     assert (view.volume_24h, view.trades_24h, view.sequence) == ("0.000", 0, 2)
 
 
 def test_view_shows_best_prices_and_the_last_trade(market: Market, journal: HandmadeJournal) -> None:
-    market.apply(journal.commit([journal.resting(Side.BUY, 9_900, 10), journal.resting(Side.SELL, 10_000, 10)]))
-    trades = market.apply(journal.commit([journal.traded(10_000, 3, left=7), journal.traded(10_000, 2, left=5)]))
+    market.apply(journal.next([journal.resting(Side.BUY, 9_900, 10), journal.resting(Side.SELL, 10_000, 10)]))
+    trades = market.apply(journal.next([journal.traded(10_000, 3, left=7), journal.traded(10_000, 2, left=5)]))
     assert [trade.executed.trade_id for trade in trades] == [1, 2]
-    view = market.view(SYMBOL, START)
+    view = market.view(SYMBOL, FIRST_TIME)
     assert (view.best_bid, view.best_ask) == ("99.00", "100.00")
     assert (view.last_price, view.last_quantity) == ("100.00", "0.002")
-    assert view.last_trade_at == "2023-11-14T22:13:20.000000Z"
+    assert view.last_trade_at == "2023-11-14T22:13:20.004000Z"
     assert (view.volume_24h, view.trades_24h) == ("0.005", 2)
 
 
 def test_symbols_are_apart_and_share_the_trade_ids(market: Market, journal: HandmadeJournal) -> None:
-    market.apply(journal.commit([journal.listed("ETH-USD"), journal.traded(100, 5), journal.traded(200, 7, "ETH-USD")]))
+    market.apply(journal.next([journal.listed("ETH-USD"), journal.traded(100, 5), journal.traded(200, 7, "ETH-USD")]))
     assert market.symbols == [SYMBOL, "ETH-USD"]
     assert "ETH-USD" in market
     assert "XRP-USD" not in market
-    assert market.view("ETH-USD", START).last_price == "2.00"
-    assert market.view(SYMBOL, START).volume_24h == "0.005"
+    assert market.view("ETH-USD", FIRST_TIME).last_price == "2.00"
+    assert market.view(SYMBOL, FIRST_TIME).volume_24h == "0.005"
     assert market.last_trade_id == 2
 
 
 def test_changed_names_the_symbols_to_show_again(market: Market, journal: HandmadeJournal) -> None:
-    market.apply(journal.commit([journal.listed("ETH-USD")]))
+    market.apply(journal.next([journal.listed("ETH-USD")]))
     market.changed.clear()
-    market.apply(journal.commit([journal.resting(Side.BUY, 1, 1, "ETH-USD")]))
+    market.apply(journal.next([journal.resting(Side.BUY, 1, 1, "ETH-USD")]))
     assert market.changed == {"ETH-USD"}
 
 
 def test_new_limits_of_an_instrument_leave_its_book(market: Market, journal: HandmadeJournal) -> None:
-    market.apply(journal.commit([journal.resting(Side.BUY, 100, 5)]))
+    market.apply(journal.next([journal.resting(Side.BUY, 100, 5)]))
     redefined = DefineInstrument(SYMBOL, "0.01", "0.001", 1, 9)
-    market.apply(journal.commit([(redefined, Outcome((InstrumentDefined(SYMBOL),)))]))
+    market.apply(journal.next([(redefined, Outcome((InstrumentDefined(SYMBOL),)))]))
     assert market.depth(SYMBOL, 1).bids == [("1.00", "0.005")]
 
 
 def test_a_jump_of_trade_ids_ends_the_process(market: Market, journal: HandmadeJournal) -> None:
     journal.trade_id = 7
     with pytest.raises(AssertionError, match="trade 8 where 1 must follow"):
-        market.apply(journal.commit([journal.traded(100, 1)]))
+        market.apply(journal.next([journal.traded(100, 1)]))
 
 
 def test_the_day_rolls_by_the_minute(market: Market, journal: HandmadeJournal) -> None:
     for minutes, quantity in [(0, 1), (1, 10), (1, 100), (24 * 60 - 1, 1_000)]:
-        journal.time = START + minutes * MINUTE
-        market.apply(journal.commit([journal.traded(100, quantity)]))
-    seen = [market.view(SYMBOL, START + minutes * MINUTE) for minutes in (0, 24 * 60 - 1, 24 * 60, 24 * 60 + 1, 3_000)]
+        journal.time = FIRST_TIME + minutes * MINUTE
+        market.apply(journal.next([journal.traded(100, quantity)]))
+    seen = [
+        market.view(SYMBOL, FIRST_TIME + minutes * MINUTE) for minutes in (0, 24 * 60 - 1, 24 * 60, 24 * 60 + 1, 3_000)
+    ]
     assert [view.volume_24h for view in seen] == ["1.111", "1.111", "1.110", "1.000", "0.000"]
     assert [view.trades_24h for view in seen] == [4, 4, 3, 1, 0]
-    journal.time = START + 5_000 * MINUTE
-    market.apply(journal.commit([journal.traded(100, 5)]))
+    journal.time = FIRST_TIME + 5_000 * MINUTE
+    market.apply(journal.next([journal.traded(100, 5)]))
     assert market.view(SYMBOL, journal.time).volume_24h == "0.005"
 
 
 def test_volumes_beyond_64_bits(market: Market, journal: HandmadeJournal) -> None:
     for _ in range(2):
         journal.time += MINUTE
-        market.apply(journal.commit([journal.traded(100, 2**62, fills=3)]))
+        market.apply(journal.next([journal.traded(100, 2**62, fills=3)]))
     again, _ = load(dump(market, journal.position))
     for each in (market, again):
         assert each.view(SYMBOL, journal.time).volume_24h == "27670116110564327.424"
 
 
 def test_only_the_latest_trades_are_kept(market: Market, journal: HandmadeJournal) -> None:
-    market.apply(journal.commit([journal.traded(100, 1, fills=RECENT_TRADES + 5)]))
+    market.apply(journal.next([journal.traded(100, 1, fills=RECENT_TRADES + 5)]))
     assert len(market.recent) == RECENT_TRADES
     assert market.recent[0].executed.trade_id == 6
 
@@ -160,10 +163,10 @@ def test_the_same_market_as_a_naive_fold(commits: list[tuple[list, list, bool]])
     its bytes and back, which must change nothing.
     """
     journal, market, naive = HandmadeJournal(), Market(), Naive()
-    market.apply(journal.commit(barrier=True))
-    market.apply(journal.commit([journal.listed(symbol) for symbol in SYMBOLS]))
+    market.apply(journal.barrier().commit)
+    market.apply(journal.next([journal.listed(symbol) for symbol in SYMBOLS]))
     for levels, trades, reload in commits:
-        market.apply(journal.commit(_steps(journal, naive, levels, trades)))
+        market.apply(journal.next(_steps(journal, naive, levels, trades)))
         if reload:
             market, position = load(dump(market, journal.position))
             assert position == journal.position
@@ -198,3 +201,23 @@ def _compare(market: Market, naive: Naive, symbol: str, now: int) -> None:
     assert view.best_bid == (f"0.{bids[0][0]:02}" if bids else None)
     last = next((trade for trade in reversed(naive.trades) if trade[0] == symbol), None)
     assert view.last_price == (f"0.{last[1]:02}" if last else None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_depth_as_the_engine(seed: int) -> None:
+    """Goal: folding what the engine reports gives the engine's own books, to the last level.
+
+    Method: random orders, amendments and cancelations over two symbols, compared at the end of seeded journals.
+    """
+    journal = random_journal(seed, commits=300, commands_per_commit=5)
+    market = Market()
+    for written in journal.written:
+        market.apply(written.commit)
+    for instrument in journal.engine.instruments:
+        bids, asks = journal.engine.depth(instrument.symbol)
+        depth = market.depth(instrument.symbol, 1_000_000)
+        tick, lot = instrument.tick.format, instrument.lot.format
+        assert depth.bids == [(tick(price), lot(quantity)) for price, quantity in bids]
+        assert depth.asks == [(tick(price), lot(quantity)) for price, quantity in asks]
+        assert len(bids) + len(asks) > 10
+    assert market.last_trade_id > 100

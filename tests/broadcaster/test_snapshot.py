@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> SnapshotFolder:
 def busy_journal(epoch: str = "handmade") -> HandmadeJournal:
     journal = HandmadeJournal(epoch)
     journal.begin()
-    journal.commit([journal.resting(Side.SELL, 10_000, 9), journal.traded(10_000, 4, left=5)])
-    journal.commit([journal.resting(Side.BUY, 9_000, 2)])
+    journal.next([journal.resting(Side.SELL, 10_000, 9), journal.traded(10_000, 4, left=5)])
+    journal.next([journal.resting(Side.BUY, 9_000, 2)])
     return journal
 
 
@@ -137,7 +137,6 @@ async def connection(nats_server: NatsServer) -> AsyncIterator[Client]:
 async def journal(connection: Client) -> HandmadeJournal:
     journal = busy_journal()
     writer = JournalWriter(connection, journal)
-    await writer.create()
     await writer.write()
     return journal
 
@@ -185,7 +184,7 @@ async def test_one_of_another_journal_or_ahead_of_this_one_is_not_used(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     if other.position == journal.position:
-        other.commit([other.resting(Side.BUY, 1, 1)])
+        other.next([other.resting(Side.BUY, 1, 1)])
     save(folder, folded(other))
     with caplog.at_level(logging.WARNING):
         assert await sequence_found(folder, connection) == 0

@@ -1,10 +1,10 @@
-"""A journal made by hand: chained commits with outcomes chosen by the test, as messages or written to a real stream."""
+"""A journal whose outcomes are made by hand: levels and trades as a test wants them, without an engine's opinion."""
 
 from collections.abc import Iterable
 
 from nats.aio.client import Client
 
-from contracts.commits import VERSION, Chain, encode_commit
+from contracts.commits import Chain
 from contracts.messages import (
     CancelOrder,
     Command,
@@ -19,48 +19,46 @@ from contracts.messages import (
     Side,
     TradeExecuted,
 )
-from contracts.subjects import JOURNAL
-from runtime.journal import ensure_stream
+from tests.support.journals import STEP, Journal, publish
 
-START = 1_700_000_000_000_000
 SYMBOL = "BTC-USD"
 
 Step = tuple[Command, Outcome]
 
 
-class HandmadeJournal:
-    """Builds the next message; knows the next order and trade id."""
+class HandmadeJournal(Journal):
+    """Knows the next order and trade id."""
 
-    def __init__(self, epoch: str = "handmade") -> None:
-        self.position = Chain()
-        self.messages: list[bytes] = []
-        self.time = START
+    def __init__(self, journal_epoch: str = "handmade") -> None:
+        super().__init__(journal_epoch)
         self.trade_id = 0
-        self._epoch = epoch
         self._order_id = 0
 
-    def commit(self, steps: Iterable[Step] = (), *, barrier: bool = False) -> Commit:
-        steps = list(steps)
-        commit = Commit(
-            version=VERSION,
-            journal_epoch=self._epoch,
-            matcher_epoch=self.position.matcher_epoch + barrier,
-            sequence=self.position.sequence + 1,
-            previous_hash=self.position.hash,
-            time=self.time,
-            commands=tuple(command for command, _ in steps),
-            outcomes=tuple(outcome for _, outcome in steps),
-            state_hash=b"s" * 32 if barrier else None,
-        )
-        message, digest = encode_commit(commit)
-        self.position.advance(commit, digest)
-        self.messages.append(message)
-        return commit
+    @property
+    def position(self) -> Chain:
+        """After the last commit."""
+        return self._chain
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [each.payload for each in self.written]
+
+    @property
+    def time(self) -> int:
+        """The time of the next commit."""
+        return self._chain.time + STEP
+
+    @time.setter
+    def time(self, microseconds: int) -> None:
+        self._chain.time = microseconds - STEP
+
+    def next(self, steps: Iterable[Step] = ()) -> Commit:
+        return self.commit(*steps).commit
 
     def begin(self, *symbols: str) -> None:
         """The first barrier, and a commit that lists the symbols (ticks of 0.01, lots of 0.001)."""
-        self.commit(barrier=True)
-        self.commit([self.listed(symbol) for symbol in symbols or (SYMBOL,)])
+        self.barrier()
+        self.next(self.listed(symbol) for symbol in symbols or (SYMBOL,))
 
     def listed(self, symbol: str = SYMBOL) -> Step:
         return DefineInstrument(symbol, "0.01", "0.001"), Outcome((InstrumentDefined(symbol),))
@@ -100,13 +98,8 @@ class JournalWriter:
         self._connection = connection
         self._written = 0
 
-    async def create(self) -> None:
-        assert await ensure_stream(self._connection, 1) == []
-
     async def write(self) -> None:
-        """Store what is new, each message where it belongs."""
-        stream = self._connection.jetstream()
-        for message in self.journal.messages[self._written :]:
-            ack = await stream.publish(JOURNAL, message, timeout=10)
-            self._written += 1
-            assert ack.seq == self._written
+        """Store what is new; the first time, create the stream."""
+        new = self.journal.written[self._written :]
+        await publish(self._connection, new)
+        self._written += len(new)

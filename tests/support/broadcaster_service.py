@@ -59,12 +59,11 @@ class BroadcasterService:
                 stderr=log,
             )
 
-    def stop(self) -> tuple[int, float]:
-        """SIGTERM; the exit status and how many seconds it took."""
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
         assert self.process is not None
-        began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10), time.monotonic() - began
+        return self.process.wait(10)
 
     def kill(self) -> None:
         assert self.process is not None
