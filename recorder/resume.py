@@ -33,6 +33,11 @@ async def check_journal(connection: Client, store: Store) -> Chain:
     state = await journal.state()
     if state.last_seq >= position.sequence and await _agree(journal, store, position.sequence):
         return chain
+    if state.first_seq > position.sequence:
+        raise Refused(
+            f"journal sequence {position.sequence} is missing: the journal begins only at {state.first_seq}, so it "
+            f"cannot be compared with what Postgres holds. {_ADVICE}"
+        )
     await _refuse_other_epoch(journal, state, position)
     first = await _first_difference(journal, store, state, position.sequence)
     if first > state.last_seq:

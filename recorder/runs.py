@@ -91,7 +91,8 @@ class Runs:
         """
         seconds = min(len(after.fold.commits) * _PAUSE_SECONDS_PER_COMMIT, _LONGEST_PAUSE_SECONDS)
         try:
-            await asyncio.wait_for(self._is_full.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._is_full.wait()
         except TimeoutError:
             return
 

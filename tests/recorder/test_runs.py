@@ -1,0 +1,89 @@
+"""The room between reading and recording: bounded, in order, nothing left behind."""
+
+import asyncio
+
+import pytest
+
+import recorder.runs
+from recorder.runs import Runs
+from recorder.store import Position
+from tests.support.journals import Written, random_journal
+
+WRITTEN = random_journal(1, commits=10, commands_per_commit=4).written
+
+
+async def add(runs: Runs, *written: Written) -> None:
+    for each in written:
+        await runs.add(*each)
+
+
+async def settle() -> None:
+    """Let every task run as far as it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_run_is_what_came_since_the_one_before() -> None:
+    runs = Runs()
+    await add(runs, *WRITTEN[:2])
+    first = await runs.take()
+    await add(runs, *WRITTEN[2:5])
+    second = await runs.take()
+    assert [commit.sequence for commit in first.fold.commits] == [1, 2]
+    assert [commit.sequence for commit in second.fold.commits] == [3, 4, 5]
+    assert second.reached == Position(5, WRITTEN[4].hash, "test-journal")
+
+
+async def test_taking_waits_for_something_to_take() -> None:
+    runs = Runs()
+    taking = asyncio.create_task(runs.take())
+    await settle()
+    assert not taking.done()
+    await add(runs, WRITTEN[0])
+    assert (await taking).reached.sequence == 1
+
+
+@pytest.mark.parametrize("limit", ["MAX_COMMITS", "MAX_COMMANDS", "MAX_BYTES"])
+async def test_adding_waits_while_the_run_is_full(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(recorder.runs, limit, 3)
+    runs = Runs()
+    adding = asyncio.create_task(add(runs, *WRITTEN))
+    taken = []
+    while not adding.done():
+        await settle()
+        run = await runs.take()
+        assert len(run.fold.commits) <= 3
+        taken += [commit.sequence for commit in run.fold.commits]
+        await settle()
+    if len(taken) < len(WRITTEN):
+        taken += [commit.sequence for commit in (await runs.take()).fold.commits]
+    assert taken == [each.commit.sequence for each in WRITTEN]
+
+
+async def test_all_recorded_waits_for_the_run_that_grows_and_the_one_taken() -> None:
+    runs = Runs()
+    await asyncio.wait_for(runs.all_recorded(), 1)
+    await add(runs, WRITTEN[0])
+    await runs.take()
+    await add(runs, WRITTEN[1])
+    waiting = asyncio.create_task(runs.all_recorded())
+    runs.recorded()
+    await settle()
+    assert not waiting.done()
+    await runs.take()
+    runs.recorded()
+    await waiting
+
+
+async def test_the_pause_ends_when_the_next_run_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder.runs, "_LONGEST_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(recorder.runs, "_PAUSE_SECONDS_PER_COMMIT", 3600)
+    monkeypatch.setattr(recorder.runs, "MAX_COMMITS", 2)
+    runs = Runs()
+    await add(runs, WRITTEN[0])
+    pausing = asyncio.create_task(runs.pause(await runs.take()))
+    await add(runs, WRITTEN[1])
+    await settle()
+    assert not pausing.done()
+    await add(runs, WRITTEN[2])
+    await pausing
