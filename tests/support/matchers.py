@@ -226,10 +226,12 @@ async def read_journal(connection: NatsConnection) -> JournalRead:
 async def raw_journal(connection: NatsConnection) -> list[tuple[int, bytes]]:
     stream = connection.jetstream()
     state = (await stream.stream_info(JOURNAL_STREAM)).state
-    found = []
-    for sequence in range(max(state.first_seq, 1), state.last_seq + 1):
-        message = await stream.get_msg(JOURNAL_STREAM, sequence)
-        found.append((sequence, message.data or b""))
+    sequences = range(max(state.first_seq, 1), state.last_seq + 1)
+    found: list[tuple[int, bytes]] = []
+    for start in range(0, len(sequences), 50):
+        some = sequences[start : start + 50]
+        messages = await asyncio.gather(*[stream.get_msg(JOURNAL_STREAM, sequence) for sequence in some])
+        found += [(sequence, message.data or b"") for sequence, message in zip(some, messages, strict=True)]
     return found
 
 
