@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from contracts.commits import JournalBroken, decode_commit, encode_commit
-from contracts.subjects import RECORDER_STATUS
+from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
 from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
@@ -103,7 +103,7 @@ async def _write_barrier(connection: Client, replay: Replay) -> bool:
     try:
         await write_commit(connection, barrier.sequence, payload)
     except Fenced:
-        stored = await connection.jsm().get_msg("JOURNAL", barrier.sequence)
+        stored = await connection.jsm().get_msg(JOURNAL_STREAM, barrier.sequence)
         other, _ = decode_commit(barrier.sequence, stored.data or b"")
         if other.is_barrier:
             raise Refused(

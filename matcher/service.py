@@ -40,7 +40,11 @@ _json = msgspec.json.Encoder()
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
-    connection = await connect(settings.nats_url, "matcher")
+    connecting = asyncio.create_task(connect(settings.nats_url, "matcher"))
+    await first_of(connecting, stop.wait())
+    if stop.is_set():
+        return
+    connection = connecting.result()
     try:
         await check_broker(connection, settings)
         await first_of(_serve(connection, settings, stop), watch(connection))
@@ -162,7 +166,8 @@ class Matcher:
             await self._answer(reply_to, answer)
         for waiter, finding in sealed.findings:
             assert isinstance(waiter, asyncio.Future)
-            waiter.set_result((sealed.sequence, finding))
+            if not waiter.done():  # whoever asked may have given up
+                waiter.set_result((sealed.sequence, finding))
 
     async def _confirm_end(self, sequence: int) -> None:
         """Refusals need no commit, so no fence stops one that an outdated matcher gives; this does.
