@@ -390,7 +390,7 @@ _VIEWS = {
 def _schemas() -> Json:
     _, components = msgspec.json.schema_components(_VIEWS.values(), ref_template="#/components/schemas/{name}")
     named = {view.__name__: name for name, view in _VIEWS.items()}
-    schemas = {named.get(name, name): _renamed(schema, named) for name, schema in components.items()}
+    schemas = {named.get(name, name): _exact(_renamed(schema, named)) for name, schema in components.items()}
     schemas |= {f"{name}s": _list_of(name) for name in ("Order", "Trade", "Instrument")}
     schemas["Live"] = _object({"status": {"const": "live"}}, required=("status",))
     return schemas | _BODIES
@@ -406,6 +406,43 @@ def _renamed(schema: Any, named: dict[str, str]) -> Any:
         name = schema.removeprefix("#/components/schemas/")
         return schema.removesuffix(name) + named.get(name, name)
     return schema
+
+
+_PLAIN_DECIMAL: Json = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["100.10"]}
+_TIME: Json = {
+    "type": "string",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
+    "examples": ["2025-05-01T00:00:04.518000Z"],
+}
+_LEVELS: Json = {
+    "type": "array",
+    "items": {"type": "array", "items": _PLAIN_DECIMAL, "minItems": 2, "maxItems": 2},
+    "examples": [[["100.10", "6.00"]]],
+}
+_DECIMAL_FIELDS = (
+    *("price", "quantity", "filled_quantity", "remaining_quantity", "average_price", "best_bid", "best_ask"),
+    *("last_price", "last_quantity", "volume_24h", "tick_size", "lot_size", "min_quantity", "max_quantity"),
+)
+_TIME_FIELDS = ("created_at", "updated_at", "executed_at", "last_trade_at")
+_EXACT_FIELDS = (
+    dict.fromkeys(_DECIMAL_FIELDS, _PLAIN_DECIMAL)
+    | dict.fromkeys(_TIME_FIELDS, _TIME)
+    | {"bids": _LEVELS, "asks": _LEVELS}
+)
+
+
+def _exact(schema: Json) -> Json:
+    """The schema of an answer, saying of its strings what types cannot, and that there is nothing else in it."""
+    if "properties" not in schema:
+        return schema
+    properties = {name: _exact_field(name, field) for name, field in schema["properties"].items()}
+    described = " ".join(schema.get("description", "").split())
+    return schema | {"properties": properties, "description": described, "additionalProperties": False}
+
+
+def _exact_field(name: str, field: Json) -> Json:
+    exact = _EXACT_FIELDS.get(name, field)
+    return {"anyOf": [exact, {"type": "null"}]} if "anyOf" in field and exact is not field else exact
 
 
 def _list_of(name: str) -> Json:
