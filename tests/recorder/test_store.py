@@ -93,7 +93,7 @@ async def test_terminated_connections_lose_and_double_nothing(
     terminated: list[asyncpg.Record] = []
 
     async def terminate() -> None:
-        while True:
+        while len(terminated) < 15:
             await asyncio.sleep(chance.uniform(0, 0.08))
             terminated.extend(
                 await admin.fetch(
