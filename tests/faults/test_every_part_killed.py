@@ -20,6 +20,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 
 from contracts.commits import decode_commit
@@ -137,11 +138,19 @@ async def kill_parts(stack: Stack, chance: random.Random) -> None:
     parts, left = rounds_of_parts(chance), KILLS
     while left:
         await asyncio.sleep(chance.uniform(0.05, 1.0))
-        at_once = min(left, 2 if chance.random() < 0.2 else 1)
-        killed = {part: await asyncio.to_thread(stack.kill, part) for part in [next(parts) for _ in range(at_once)]}
+        at_once = {next(parts) for _ in range(min(left, 2 if chance.random() < 0.2 else 1))}
+        killed = {part: pid for part in sorted(at_once) if (pid := kill_if_running(stack, part))}
         left -= len(killed)
         for part, pid in killed.items():
             await asyncio.to_thread(stack.wait_until_healed, part, pid)
+
+
+def kill_if_running(stack: Stack, part: str) -> int | None:
+    """The process id that it had; None if it is just being started again."""
+    try:
+        return stack.kill(part)
+    except psutil.NoSuchProcess:
+        return None
 
 
 @pytest.fixture
