@@ -166,13 +166,19 @@ class RecordedSyncs:
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         while not poll.poll()[0][1] & select.POLLHUP:
-            notification = bytearray(_NOTIFICATION_BYTES)
-            fcntl.ioctl(listener, _RECEIVE, notification)
-            number, thread = struct.unpack_from("=QI", notification)
-            (descriptor,) = struct.unpack_from("=Q", notification, 32)
-            self._note(f"/proc/{thread}/fd/{descriptor}")
-            fcntl.ioctl(listener, _ANSWER, struct.pack("=QqiI", number, 0, 0, _CONTINUE))
+            try:
+                self._answer(listener)
+            except FileNotFoundError:
+                pass  # a signal took the server out of its fsync; it comes again
         os.close(listener)
+
+    def _answer(self, listener: int) -> None:
+        notification = bytearray(_NOTIFICATION_BYTES)
+        fcntl.ioctl(listener, _RECEIVE, notification)
+        number, thread = struct.unpack_from("=QI", notification)
+        (descriptor,) = struct.unpack_from("=Q", notification, 32)
+        self._note(f"/proc/{thread}/fd/{descriptor}")
+        fcntl.ioctl(listener, _ANSWER, struct.pack("=QqiI", number, 0, 0, _CONTINUE))
 
     def _note(self, path: str) -> None:
         found = os.stat(path)
