@@ -79,8 +79,8 @@ class Recorder:
         except JournalBroken as error:
             await self._runs.all_recorded()
             raise Refused(
-                f"{error}. Everything before it is in Postgres, nothing from it on. Bring back the journal's files "
-                "from a copy, or restore the journal from Postgres"
+                f"{error}. Postgres holds what came before, up to {self._store.position.sequence}. Bring back the "
+                "journal's files from a copy, or restore the journal from Postgres (table journal_commits)"
             ) from error
 
     async def _record(self) -> None:
