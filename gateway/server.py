@@ -1,0 +1,62 @@
+"""uvicorn, started and stopped by us, on a socket of our own or the supervisor's."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from litestar import Litestar
+
+from runtime.settings import Settings
+
+_GRACE_SECONDS = 2
+_KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
+
+
+def listen(settings: Settings) -> socket.socket:
+    if settings.http_fd is not None:
+        return socket.socket(fileno=settings.http_fd)
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    return socket.create_server((settings.http_host, settings.http_port), family=family, backlog=_BACKLOG)
+
+
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(app: Litestar, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then finish what is being answered."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="error",
+            proxy_headers=False,
+            server_header=False,
+            headers=[("x-content-type-options", "nosniff")],
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to runtime.service, which sets the stop event."""
+        yield
