@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -54,13 +55,12 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
 
 async def close(connection: Client) -> None:
     """Send what is left and close. Takes a moment at most, and never fails: nats-py may when the server has gone."""
-    try:
-        async with asyncio.timeout(_CLOSE_SECONDS):
-            if connection.is_connected:
-                await connection.flush()
-            await connection.close()
-    except Exception as error:  # whatever it is, there is nothing left to do with this connection
-        log.warning("nats: closed without sending everything (%s)", error or type(error).__name__)
+    for step in (connection.flush, connection.close) if connection.is_connected else (connection.close,):
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await step()
+        except Exception as error:  # whatever it is, there is nothing left to do with this connection
+            log.warning("nats: closed without sending everything (%s)", error or type(error).__name__)
 
 
 async def watch(connection: Client) -> None:
@@ -78,13 +78,20 @@ async def watch(connection: Client) -> None:
             failures = 0
             continue
         try:
-            await connection.flush(timeout=int(2 * _WATCHDOG_SECONDS))
+            await _round_trip(connection)
             failures = 0
         except Exception as error:  # whatever it is, a connection that cannot flush twice is dead
             failures += 1
             log.warning("nats: no answer to a ping (%s)", error or type(error).__name__)
             if failures >= 3:
                 raise ConnectionLost("the NATS connection no longer answers") from error
+
+
+async def _round_trip(connection: Client) -> None:
+    reading = connection._reading_task
+    if reading is None or reading.done():  # flush would then return at once, as if all were well
+        raise ConnectionLost("nothing reads from the connection any more")
+    await connection.flush(timeout=math.ceil(2 * _WATCHDOG_SECONDS))
 
 
 async def respond(
