@@ -20,7 +20,7 @@ from gateway.reads import Reads
 from gateway.routes import command_routes, health_routes, read_routes
 from gateway.server import address, listen, serve
 from gateway.site import site_routes
-from runtime.connection import connect, watch
+from runtime.connection import close, connect, watch
 from runtime.service import first_of
 from runtime.settings import Settings
 
@@ -53,7 +53,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await first_of(serve(app, listener, stop), matcher.run(), watch(connection))
     finally:
         await close_pool(pool)
-        await connection.close()
+        await close(connection)
 
 
 async def _follow_recorder(connection: Client, position: Position) -> None:
