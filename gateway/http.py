@@ -101,6 +101,8 @@ async def _read(receive: Receive, limit: int) -> bytes:
     size = len(body)
     while message.get("more_body"):
         message = await receive()
+        if message["type"] == "http.disconnect":  # nobody will read this; what matters is not to act on half a body
+            raise declined("bad_request", "The connection ended before the body did.")
         more = message.get("body", b"")
         size += len(more)
         if size <= limit:

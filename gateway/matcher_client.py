@@ -89,10 +89,13 @@ class MatcherClient:
         if self._count >= self._max_waiting:
             raise _overloaded("the gateway already waits for as many answers as it may")
         waiting = _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
-        self._pending.append(waiting)
-        self._work.set()
         self._count += 1
         try:
+            if self._sent:
+                self._pending.append(waiting)
+                self._work.set()
+            else:
+                await self._send([waiting])  # alone: a turn of the event loop sooner than by way of `run`
             return await waiting.decided
         finally:
             self._count -= 1

@@ -460,3 +460,17 @@ async def test_an_order_published_over_nats_needs_no_answer(gateway: Gateway) ->
     async with asyncio.timeout(10):
         while not gateway.matcher.requests:
             await gateway.nats.flush()
+
+
+async def test_half_a_body_is_never_acted_on(gateway: Gateway) -> None:
+    """The order is complete, its chunked body is not: the sender may have meant to say more."""
+    body = b'{"side": "buy", "price": 1, "quantity": 1}'
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(
+        b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"%x\r\n%b\r\n" % (len(body), body)
+    )
+    await writer.drain()
+    writer.close()
+    await gateway.placed()  # comes after it
+    assert sum(len(commands) for commands in gateway.matcher.requests) == 1
