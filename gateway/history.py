@@ -108,7 +108,12 @@ async def open_pool(url: str) -> "asyncpg.Pool[Row]":
         timeout=_TIMEOUT_SECONDS,
         command_timeout=_TIMEOUT_SECONDS,
         reset=_keep,
-        server_settings={"application_name": "pricetime gateway", "default_transaction_read_only": "on"},
+        server_settings={
+            "application_name": "pricetime gateway",
+            "default_transaction_read_only": "on",
+            # A plan for any value walks the newest rows in the hope of a match: for rare ones, the whole table.
+            "plan_cache_mode": "force_custom_plan",
+        },
     )
 
 
