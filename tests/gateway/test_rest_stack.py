@@ -97,7 +97,8 @@ def test_reads_show_every_order_at_once(http: httpx.Client, symbol: str) -> None
 def test_lists_are_pages_newest_first(http: httpx.Client, symbol: str) -> None:
     name = account()
     orders = [placed(http, symbol, account=name, price=f"{50 + number}.00")["order_id"] for number in range(7)]
-    pages, cursor = [], None
+    pages: list[list[int]] = []
+    cursor = None
     while cursor is not None or not pages:
         page = found(http, f"/accounts/{name}/orders", limit=3, **({"cursor": cursor} if cursor else {}))
         pages.append([item["order_id"] for item in page["items"]])
