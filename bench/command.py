@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 
 from bench.client import WrongAnswer
-from bench.machine import describe
+from bench.machine import describe, load
 from bench.programs import ROOT, NotStarted
 from bench.report import as_json, markdown, table
 from bench.rounds import Row
@@ -50,6 +50,7 @@ def _run(scale: Scale, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="pricetime-bench-", dir=arguments.folder, ignore_cleanup_errors=True) as at:
         machine = describe(Path(at))
         rows = _measure(scale, Path(at), Console(stderr=True))
+        machine["load after"] = load()
     made = _description(scale, arguments.quick, time.monotonic() - started)
     _print(rows, machine, made)
     if arguments.write or arguments.json:

@@ -17,18 +17,22 @@ _LIBRARIES = ("nats-py", "msgspec", "uvloop", "uvicorn", "litestar", "asyncpg", 
 
 def describe(folder: Path) -> dict[str, str]:
     """`folder` is where the servers will keep their data."""
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     return {
         "processor": f"{_processor()}, {_cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "disk": f"{_filesystem(folder)}, fdatasync of 512 bytes {_sync_milliseconds(folder):.2f} ms",
-        "load before": f"{load} (1, 5 and 15 minutes)",
+        "load before": load(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "nats-server": _version_of(nats_executable(), "-v"),
         "Postgres": _version_of(str(postgres_binary("postgres")), "--version"),
         "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }
+
+
+def load() -> str:
+    """Of everybody on the machine. Before a run it should be near zero; after one it holds the run itself."""
+    return ", ".join(f"{value:.2f}" for value in os.getloadavg()) + " (over 1, 5 and 15 minutes)"
 
 
 def _cores() -> int:
