@@ -171,7 +171,8 @@ async def test_every_answered_order_is_there_exactly_once_whatever_is_killed(exc
             stopping.set()
             await asyncio.gather(*trading)
         print(sum((trader.answers for trader in traders), Counter()))
-        assert [surprise for trader in traders for surprise in trader.surprises] == []
+        surprises = [surprise for trader in traders for surprise in trader.surprises]
+        assert not surprises, f"{surprises}\n{(exchange.data / 'logs' / 'gateway.log').read_text()[-10_000:]}"
         assert all(len(trader.placed) > 10 for trader in traders), "too little got through to prove anything"
         await compare(exchange, http, traders)
 

@@ -11,6 +11,7 @@ import pytest
 
 from contracts.commits import JournalBroken, decode_commit
 from contracts.messages import CancelOrder, OrderCanceled, Outcome
+from contracts.subjects import MATCHER_TAKEN_OVER
 from tests.support.flows import Flow, flowing
 from tests.support.matchers import (
     MatcherProcess,
@@ -81,6 +82,28 @@ async def test_a_paused_matcher_that_wakes_up_after_a_take_over_stops(
     flow.assert_all_in(journal)
 
 
+async def test_the_fence_alone_stops_a_paused_matcher_and_nothing_is_answered(
+    nats_server: NatsServer, matchers: Matchers
+) -> None:
+    """It is not told of the take-over: it carries out in memory what only it received, and then may not write it."""
+    async with proxy_to(nats_server) as proxy, client_of(nats_server) as client:
+        proxy.losing = lambda frame: frame.startswith(f"MSG {MATCHER_TAKEN_OVER} ".encode())
+        first = matchers.start(nats_server, nats_url=proxy.url)
+        await client.until_served()
+        first.pause()
+        stranded = [asyncio.create_task(client.submit(order(client_order_id=f"c-{n}"), timeout=3)) for n in range(5)]
+        await client.connection.flush()
+        await asyncio.to_thread(matchers.start(nats_server).wait_until_serving)
+        (placed,) = await client.submit(order(client_order_id="later"))
+        first.resume()
+        assert await asyncio.to_thread(first.exit_code) == 3
+        results = await asyncio.gather(*stranded, return_exceptions=True)
+        journal = await client.journal()
+    assert "was written by another matcher: it has taken over, and only one may serve" in first.output
+    assert [type(result) for result in results] == [Unanswered] * 5
+    assert journal.outcomes_by_client_order_id() == {"later": [(placed.sequence, placed.results[0])]}
+
+
 async def test_without_the_fence_the_violation_is_seen(nats_server: NatsServer, matchers: Matchers) -> None:
     """The negative control. The old matcher's commit gets in behind the barrier, and the chain breaks there."""
     async with client_of(nats_server) as client:
@@ -102,7 +125,7 @@ async def test_a_matcher_that_missed_a_take_over_answers_nothing_from_its_old_st
         await client.until_served()
         proxy.refusing = True
         proxy.cut()
-        new = matchers.start_serving(nats_server)
+        new = matchers.start(nats_server)
         await client.until_served(epoch=2)
         (placed,) = await client.submit(order(client_order_id="c-1"))
         new.pause()  # only the old one can answer now
