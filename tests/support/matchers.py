@@ -159,14 +159,14 @@ class MatcherClient:
         assert isinstance(reply, Answer), reply
         return reply.parts
 
-    async def status(self) -> dict[str, Any]:
-        return await self._ask(MATCHER_STATUS)
+    async def status(self, timeout: float = 10) -> dict[str, Any]:
+        return await self._ask(MATCHER_STATUS, timeout)
 
     async def state_hash(self) -> dict[str, Any]:
         return await self._ask(MATCHER_STATE_HASH)
 
-    async def _ask(self, subject: str) -> dict[str, Any]:
-        message = await self.connection.request(subject, b"{}", timeout=10)
+    async def _ask(self, subject: str, timeout: float = 10) -> dict[str, Any]:
+        message = await self.connection.request(subject, b"{}", timeout=timeout)
         answer: dict[str, Any] = json.loads(message.data)
         return answer
 
@@ -179,10 +179,10 @@ class MatcherClient:
         async with asyncio.timeout(30):
             while True:
                 try:
-                    if condition(status := await self.status()):
+                    if condition(status := await self.status(timeout=1)):
                         return status
                 except (NatsError, TimeoutError):
-                    pass  # nobody serves yet
+                    pass  # nobody serves yet, or the one that was asked has gone
                 await asyncio.sleep(0.02)
 
     async def journal(self) -> "JournalRead":
