@@ -22,7 +22,7 @@ class Fenced(Exception):
     """The journal goes on with a commit that is not ours: another matcher writes it."""
 
     def __init__(self, sequence: int) -> None:
-        super().__init__(f"journal sequence {sequence} was written by another matcher")
+        super().__init__(f"another matcher took over: it wrote journal sequence {sequence}")
         self.sequence = sequence
 
 

@@ -64,7 +64,6 @@ async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) ->
     log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
     await first_of(
         matcher.commit_forever(stop),
-        _until_taken_over(matcher),
         _recheck_on_reconnect(matcher, settings),
         _until_patience_ends(stop),
     )
@@ -75,11 +74,6 @@ async def _until_patience_ends(stop: asyncio.Event) -> None:
     await stop.wait()
     await asyncio.sleep(_STOP_SECONDS)
     log.warning("stopping before everything is answered: the broker does not answer")
-
-
-async def _until_taken_over(matcher: "Matcher") -> None:
-    epoch = await matcher.taken_over
-    raise Refused(f"another matcher took over with epoch {epoch}; only one may serve")
 
 
 async def _recheck_on_reconnect(matcher: "Matcher", settings: Settings) -> None:
@@ -105,16 +99,15 @@ class Matcher:
 
     connection: Client
     sequencer: Sequencer
-    taken_over: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _requests: Subscription | None = None
     _confirmed_after_reconnects: int = 0
+    _in_doubt: bool = False
 
     async def announce(self) -> None:
         """Tell an older matcher, which may have slept through it, that its time is over; then take requests."""
-        epoch = self.sequencer.chain.matcher_epoch
         await self.connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
-        await self.connection.publish(MATCHER_TAKEN_OVER, json.dumps({"matcher_epoch": epoch}).encode())
+        await self.connection.publish(MATCHER_TAKEN_OVER, self._announcement)
         await self.connection.flush()
         self._requests = await self.connection.subscribe(ORDERS_SUBMIT, cb=self._on_request, pending_bytes_limit=-1)
         await respond(self.connection, MATCHER_STATUS, self._status)
@@ -159,7 +152,7 @@ class Matcher:
             else:
                 await self._confirm_end(sealed.sequence)
         except Fenced as error:
-            raise Refused(f"{error}: it has taken over, and only one may serve. Nothing was answered") from error
+            raise Refused(f"{error}, and only one may serve. Nothing was answered since") from error
         except JournalCut as error:
             raise Refused(f"the journal was cut while serving: {error}") from error
         for reply_to, answer in sealed.answers:
@@ -172,10 +165,11 @@ class Matcher:
     async def _confirm_end(self, sequence: int) -> None:
         """Refusals need no commit, so no fence stops one that an outdated matcher gives; this does.
 
-        Another matcher can only have taken over unnoticed while this one was not connected.
+        Another matcher that takes over says so; only while not connected can this one have missed that.
         """
         reconnects = self.connection.stats["reconnects"]
-        if reconnects != self._confirmed_after_reconnects:
+        if self._in_doubt or reconnects != self._confirmed_after_reconnects:
+            self._in_doubt = False
             await confirm_end(self.connection, sequence)
             self._confirmed_after_reconnects = reconnects
 
@@ -201,9 +195,14 @@ class Matcher:
             self._work.set()
 
     async def _on_taken_over(self, message: Msg) -> None:
-        epoch = json.loads(message.data)["matcher_epoch"]
-        if epoch > self.sequencer.chain.matcher_epoch and not self.taken_over.done():
-            self.taken_over.set_result(epoch)
+        """Somebody says that we are no longer the matcher. The journal tells whether that is true."""
+        if message.data != self._announcement:
+            self._in_doubt = True
+            await self.confirm()
+
+    @property
+    def _announcement(self) -> bytes:
+        return json.dumps({"matcher_epoch": self.sequencer.chain.matcher_epoch}).encode()
 
     # What can be asked
 

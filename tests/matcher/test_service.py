@@ -19,7 +19,7 @@ from contracts.messages import (
     Side,
     TradeExecuted,
 )
-from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_TAKEN_OVER
+from contracts.subjects import JOURNAL, MATCHER_INSTRUMENTS, MATCHER_TAKEN_OVER
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
 from tests.support.proxy import acknowledgements, proxy_to
 from tests.support.servers import NatsServer
@@ -168,13 +168,22 @@ async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, 
     assert sum(len(commit.commands) for commit in journal.commits) == 1 + 2 + 3 * MAX_COMMANDS + 1
 
 
-async def test_an_announcement_of_a_later_epoch_stops_the_matcher(nats_server: NatsServer, matchers: Matchers) -> None:
+async def test_a_false_announcement_stops_nobody(nats_server: NatsServer, matchers: Matchers) -> None:
     matcher = matchers.start_serving(nats_server)
     async with client_of(nats_server) as client:
-        for epoch in (0, 1):
-            await client.connection.publish(MATCHER_TAKEN_OVER, json.dumps({"matcher_epoch": epoch}).encode())
-        await client.connection.publish(MATCHER_TAKEN_OVER, b"nonsense")
-        await client.submit(order())
-        await client.connection.publish(MATCHER_TAKEN_OVER, json.dumps({"matcher_epoch": 2}).encode())
+        for announcement in (b'{"matcher_epoch": 7}', b"nonsense", b""):
+            await client.connection.publish(MATCHER_TAKEN_OVER, announcement)
+            await client.submit(order())
+            await client.submit(CancelOrder(order_id=99))
+    assert matcher.process.poll() is None
+
+
+async def test_an_announcement_makes_an_idle_matcher_look_whether_it_is_true(
+    nats_server: NatsServer, matchers: Matchers
+) -> None:
+    matcher = matchers.start_serving(nats_server)
+    async with client_of(nats_server) as client:
+        await client.connection.jetstream().publish(JOURNAL, b"another matcher's barrier")
+        await client.connection.publish(MATCHER_TAKEN_OVER, b'{"matcher_epoch": 2}')
         assert await asyncio.to_thread(matcher.exit_code) == 3
-    assert "another matcher took over with epoch 2" in matcher.output
+    assert "another matcher took over: it wrote journal sequence 3" in matcher.output
