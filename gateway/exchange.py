@@ -10,9 +10,7 @@ from contracts.messages import (
     Command,
     OrderAmended,
     OrderCanceled,
-    OrderStatus,
     Outcome,
-    PlaceOrder,
     Refusal,
     RejectReason,
 )
@@ -25,8 +23,6 @@ from gateway.position import Position
 from gateway.problems import Declined, declined
 from gateway.reads import Reads
 from gateway.refusals import closed, not_found, not_resting, refused, result_unknown
-
-_REMEMBERED_ORDERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,6 @@ class Exchange:
         self._reads = reads
         self._position = position
         self._default_symbol = default_symbol
-        self._symbols: dict[int, str] = {}
 
     async def place(self, body: bytes) -> Done:
         fields = read_fields(body, commands.PLACE_FIELDS)
@@ -105,14 +100,12 @@ class Exchange:
         return self._done(command, decided, instrument)
 
     async def _instrument_of(self, order_id: int) -> Instrument:
-        """Prices and quantities are only numbers without it. The history knows what this gateway has forgotten."""
-        symbol = self._symbols.get(order_id)
-        if symbol is not None:
-            return await self._instruments.get(symbol)
-        found = await self._reads.find_order(order_id)
-        if found is None:
-            raise not_found(order_id)
-        return found[1]
+        """Prices and quantities are only numbers without it."""
+        instrument, sequence = await self._instruments.of_order(order_id)
+        self._position.tell(sequence)
+        if instrument is None:
+            raise await self._not_resting(order_id, sequence)
+        return instrument
 
     async def _submit(self, command: Command, instrument: Instrument | None) -> Decided:
         """The decision if it is an outcome; a refusal is raised."""
@@ -158,12 +151,4 @@ class Exchange:
 
     def _done(self, command: Command, decided: Decided, instrument: Instrument) -> Done:
         assert isinstance(decided.result, Outcome)
-        view = answer_view(decided.part, command, decided.result, instrument)
-        if isinstance(command, PlaceOrder) and view.status in (OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED):
-            self._remember(view)
-        return Done(view, decided.part.sequence)
-
-    def _remember(self, view: OrderView) -> None:
-        self._symbols[view.order_id] = view.symbol
-        if len(self._symbols) > _REMEMBERED_ORDERS:
-            del self._symbols[next(iter(self._symbols))]
+        return Done(answer_view(decided.part, command, decided.result, instrument), decided.part.sequence)

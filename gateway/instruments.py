@@ -6,7 +6,7 @@ import msgspec
 from nats.aio.client import Client
 
 from contracts.messages import RejectReason
-from contracts.subjects import MATCHER_INSTRUMENTS
+from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_ORDER
 from contracts.views import Instrument
 from gateway.problems import declined, quoted
 from gateway.services import ask
@@ -17,6 +17,14 @@ class _Listed(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Listed)
+
+
+class _Order(msgspec.Struct):
+    sequence: int
+    symbol: str | None
+
+
+_order_decoder = msgspec.json.Decoder(_Order)
 
 
 class Instruments:
@@ -48,6 +56,13 @@ class Instruments:
                 "symbol",
             )
         return instrument
+
+    async def of_order(self, order_id: int) -> tuple[Instrument | None, int]:
+        """The instrument of a resting order, None if no such order rests; and the journal sequence that says so."""
+        question = msgspec.json.encode({"order_id": order_id})
+        answer = await ask(self._connection, MATCHER_ORDER, question, self._timeout, "matcher_unavailable")
+        order = _order_decoder.decode(answer)
+        return None if order.symbol is None else await self.get(order.symbol), order.sequence
 
     async def all(self) -> list[Instrument]:
         """Every listed instrument as the matcher has it now."""

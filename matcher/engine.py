@@ -215,6 +215,11 @@ class Engine:
     def resting_orders(self) -> int:
         return len(self._resting)
 
+    def symbol_of(self, order_id: int) -> str | None:
+        """What a resting order is an order for."""
+        order = self._resting.get(order_id)
+        return None if order is None else order.symbol
+
     @property
     def instruments(self) -> list[Instrument]:
         """Every listed instrument, by symbol."""

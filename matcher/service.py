@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from contracts.messages import DefineInstrument
 from contracts.subjects import (
     MATCHER_INSTRUMENTS,
+    MATCHER_ORDER,
     MATCHER_STATE_HASH,
     MATCHER_STATUS,
     MATCHER_TAKEN_OVER,
@@ -37,6 +38,13 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 2.0
 _RECHECK_SECONDS = 0.5
 _json = msgspec.json.Encoder()
+
+
+class OrderQuestion(msgspec.Struct, frozen=True):
+    order_id: int
+
+
+_order_decoder = msgspec.json.Decoder(OrderQuestion)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -113,6 +121,7 @@ class Matcher:
         await respond(self.connection, MATCHER_STATUS, self._status)
         await respond(self.connection, MATCHER_STATE_HASH, self._state_hash)
         await respond(self.connection, MATCHER_INSTRUMENTS, self._instruments)
+        await respond(self.connection, MATCHER_ORDER, self._order)
         await self.connection.flush()
 
     def list_default_instrument(self, settings: Settings) -> None:
@@ -228,6 +237,14 @@ class Matcher:
     async def _instruments(self, _: bytes) -> bytes:
         sequence, instruments = await self._inspect(lambda engine: engine.instruments)
         return _json.encode({"sequence": sequence, "items": instruments})
+
+    async def _order(self, question: bytes) -> bytes:
+        try:
+            order_id = _order_decoder.decode(question).order_id
+        except msgspec.MsgspecError as error:
+            return _json.encode({"error": "invalid_question", "detail": str(error)})
+        sequence, symbol = await self._inspect(lambda engine: engine.symbol_of(order_id))
+        return _json.encode({"sequence": sequence, "symbol": symbol})
 
     async def confirm(self) -> None:
         """Return once it is certain that this is still the sole matcher; otherwise commit_forever ends."""

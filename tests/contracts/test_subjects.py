@@ -15,6 +15,7 @@ def test_names() -> None:
         "MATCHER_STATUS": "matcher.status",
         "MATCHER_STATE_HASH": "matcher.state_hash",
         "MATCHER_INSTRUMENTS": "matcher.instruments",
+        "MATCHER_ORDER": "matcher.order",
         "MATCHER_TAKEN_OVER": "matcher.taken_over",
         "RECORDER_STATUS": "recorder.status",
         "RECORDER_POSITION": "recorder.position",

@@ -19,7 +19,7 @@ from contracts.messages import (
     Side,
     TradeExecuted,
 )
-from contracts.subjects import JOURNAL, MATCHER_INSTRUMENTS, MATCHER_TAKEN_OVER
+from contracts.subjects import JOURNAL, MATCHER_INSTRUMENTS, MATCHER_ORDER, MATCHER_TAKEN_OVER
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
 from tests.support.proxy import acknowledgements, proxy_to
 from tests.support.servers import NatsServer
@@ -166,6 +166,20 @@ async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, 
     assert all(isinstance(result, Outcome) for answer in answers for part in answer for result in part.results)
     assert isinstance(canceled.results[0], Outcome)
     assert sum(len(commit.commands) for commit in journal.commits) == 1 + 2 + 3 * MAX_COMMANDS + 1
+
+
+async def test_it_tells_what_a_resting_order_is_for(nats_server: NatsServer, matchers: Matchers) -> None:
+    matchers.start_serving(nats_server)
+    async with client_of(nats_server) as client:
+
+        async def ask(question: bytes) -> dict[str, object]:
+            answer: dict[str, object] = json.loads((await client.connection.request(MATCHER_ORDER, question)).data)
+            return answer
+
+        await client.submit(order())
+        assert await ask(b'{"order_id": 1}') == {"sequence": 3, "symbol": "BTC-USD"}
+        assert await ask(b'{"order_id": 2}') == {"sequence": 3, "symbol": None}
+        assert (await ask(b"1"))["error"] == "invalid_question"
 
 
 async def test_a_false_announcement_stops_nobody(nats_server: NatsServer, matchers: Matchers) -> None:

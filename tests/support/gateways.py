@@ -30,7 +30,7 @@ from contracts.messages import (
     RequestRefused,
     Result,
 )
-from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_POSITION
+from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_ORDER, MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_POSITION
 from gateway.service import main
 from matcher.engine import Engine
 from runtime.connection import respond
@@ -55,6 +55,7 @@ class PlayedMatcher:
     async def start(self) -> None:
         self.engine.apply(DefineInstrument("BTC-USD", "0.01", "0.001", max_quantity=10**6), START)
         await respond(self.connection, MATCHER_INSTRUMENTS, self._instruments)
+        await respond(self.connection, MATCHER_ORDER, self._order)
         await respond(self.connection, MATCHER_STATUS, self._status)
         await self.come_back()
 
@@ -92,6 +93,10 @@ class PlayedMatcher:
 
     async def _instruments(self, _: bytes) -> bytes:
         return msgspec.json.encode({"items": self.engine.instruments})
+
+    async def _order(self, question: bytes) -> bytes:
+        symbol = self.engine.symbol_of(json.loads(question)["order_id"])
+        return msgspec.json.encode({"sequence": self.sequence, "symbol": symbol})
 
     async def _status(self, _: bytes) -> bytes:
         return msgspec.json.encode({"sequence": self.sequence})
