@@ -54,44 +54,52 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
 
 
 async def close(connection: Client) -> None:
-    """Send what is left and close. Takes a moment at most, and never fails: nats-py may when the server has gone."""
+    """Send what is left and close. Takes a moment at most, and never fails.
+
+    nats-py may do both when the server has gone, and even seem to be canceled: so each step is a task of its own.
+    """
     for step in (connection.flush, connection.close) if connection.is_connected else (connection.close,):
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await step()
-        except Exception as error:  # whatever it is, there is nothing left to do with this connection
-            log.warning("nats: closed without sending everything (%s)", error or type(error).__name__)
+        task = asyncio.ensure_future(step())
+        await asyncio.wait([task], timeout=_CLOSE_SECONDS)
+        if not task.done():
+            task.cancel()
+        if not task.done() or task.cancelled() or task.exception():
+            log.warning("nats: closed without knowing that everything was sent")
 
 
 async def watch(connection: Client) -> None:
     """Return never; raise ConnectionLost once the connection can no longer come back by itself.
 
-    nats-py's read loop can end without a word, and most server errors close the client for good: so each turn asks
-    for a round trip while connected.
+    nats-py's tasks can end without a word, and most server errors close the client for good: so each turn asks for a
+    round trip while connected, and for signs of life while not.
     """
     failures = 0
     while True:
         await asyncio.sleep(_WATCHDOG_SECONDS)
         if connection.is_closed:
             raise ConnectionLost("the NATS connection was closed")
-        if not connection.is_connected:
-            failures = 0
-            continue
         try:
-            await _round_trip(connection)
+            await _check(connection)
             failures = 0
-        except Exception as error:  # whatever it is, a connection that cannot flush twice is dead
+        except Exception as error:  # whatever it is, a connection that fails three times in a row is dead
             failures += 1
-            log.warning("nats: no answer to a ping (%s)", error or type(error).__name__)
+            log.warning("nats: the connection is not well (%s)", error or type(error).__name__)
             if failures >= 3:
                 raise ConnectionLost("the NATS connection no longer answers") from error
 
 
-async def _round_trip(connection: Client) -> None:
-    reading = connection._reading_task
-    if reading is None or reading.done():  # flush would then return at once, as if all were well
+async def _check(connection: Client) -> None:
+    if not connection.is_connected:
+        if _has_ended(connection._reconnection_task):
+            raise ConnectionLost("nothing tries to connect again any more")
+        return
+    if _has_ended(connection._reading_task):  # flush would then return at once, as if all were well
         raise ConnectionLost("nothing reads from the connection any more")
     await connection.flush(timeout=math.ceil(2 * _WATCHDOG_SECONDS))
+
+
+def _has_ended(task: "asyncio.Task[None] | None") -> bool:
+    return task is None or task.done()
 
 
 async def respond(

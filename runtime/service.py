@@ -13,6 +13,8 @@ from runtime.settings import Settings, SettingsError, load_settings
 
 log = logging.getLogger(__name__)
 
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
 EXIT_REFUSED = 3
 """The service looked around and will not serve; starting it again changes nothing until somebody acts."""
 
@@ -31,18 +33,27 @@ def run(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -
         format=f"%(asctime)s {name} %(levelname)s %(message)s",
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    code = _outcome(main)
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(code)  # at once: a task of some library that does not let itself be canceled must not keep the process
+
+
+def _outcome(main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+    """Run `main` to its end. The process's exit code."""
     try:
         settings = load_settings()
-        uvloop.run(_until_stopped(settings, main))
+        asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_until_stopped(settings, main))
     except SettingsError as error:
         log.error("%s", error)
-        sys.exit(2)
+        return EXIT_SETTINGS
     except Refused as error:
         log.error("refusing to serve: %s", error)
-        sys.exit(EXIT_REFUSED)
-    except Exception:
+        return EXIT_REFUSED
+    except (Exception, asyncio.CancelledError):
         log.exception("stopping: this must not happen")
-        sys.exit(1)
+        return EXIT_FAILED
+    return 0
 
 
 async def _until_stopped(settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:

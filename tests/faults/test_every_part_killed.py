@@ -27,7 +27,7 @@ from contracts.commits import decode_commit
 from contracts.decimals import Step
 from contracts.messages import CancelReason, OrderCanceled
 from recorder.rows import Fold
-from runtime.connection import connect
+from runtime.connection import close, connect
 from tests.support.matchers import JournalRead, MatcherClient, order_id_of, raw_journal, read_journal
 from tests.support.stack import PARTS, Stack
 
@@ -189,7 +189,7 @@ async def compare(stack: Stack, http: httpx.AsyncClient, traders: list[Trader]) 
             commit, digest = decode_commit(sequence, payload)
             fold.add(commit, payload, digest)
     finally:
-        await connection.close()
+        await close(connection)
     await compare_with_rest(journal, fold, http, traders)
     await compare_with_sql(fold, stack)
     verified = await asyncio.to_thread(verify, stack)

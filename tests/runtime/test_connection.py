@@ -77,6 +77,16 @@ async def test_a_dead_read_loop_ends_the_watch(nats_server: NatsServer) -> None:
     await close(connection)
 
 
+async def test_a_dead_reconnection_ends_the_watch(nats_server: NatsServer) -> None:
+    connection = await connect(nats_server.url, "test")
+    nats_server.kill()
+    await until(lambda: not connection.is_connected)
+    connection._reconnection_task.cancel()  # type: ignore[union-attr]
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(watch(connection), 30)
+    await close(connection)
+
+
 async def test_a_slow_answer_keeps_nobody_waiting(nats_server: NatsServer) -> None:
     connection = await connect(nats_server.url, "test")
     slow = asyncio.Event()

@@ -10,7 +10,7 @@ from nats.js.errors import NotFoundError
 
 from contracts.commits import JournalBroken
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
-from runtime.connection import connect
+from runtime.connection import close, connect
 from runtime.journal import JournalReader, ensure_stream, journal_state, stream_config, wait_for_journal
 from tests.support.proxy import proxy_to
 from tests.support.servers import NatsServer
@@ -26,7 +26,7 @@ async def connected(url: str) -> AsyncIterator[Client]:
     try:
         yield connection
     finally:
-        await connection.close()
+        await close(connection)
 
 
 async def append(connection: Client, first: int, last: int) -> None:

@@ -70,6 +70,30 @@ def test_an_unexpected_error_ends_it_with_its_traceback() -> None:
     assert "ConnectionLost: gone" in errors
 
 
+def test_a_task_that_does_not_let_itself_be_canceled_does_not_keep_it() -> None:
+    stubborn = """
+async def stubborn():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+task = asyncio.create_task(stubborn())
+await asyncio.sleep(0)
+"""
+    assert end_of(stubborn + "print('done')") == (0, "")
+    code, errors = end_of(stubborn + "raise Refused('no')")
+    assert code == EXIT_REFUSED
+    assert "refusing to serve: no" in errors
+
+
+def test_a_cancelation_that_nobody_asked_for_ends_it() -> None:
+    """nats-py's close can do that."""
+    code, errors = end_of("raise asyncio.CancelledError")
+    assert code == 1
+    assert "Traceback" in errors
+
+
 def test_a_bad_setting_is_one_line_that_names_the_variable() -> None:
     code, errors = end_of("return", {"PRICETIME_HTTP_PORT": "http"})
     assert code == 2

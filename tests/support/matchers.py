@@ -41,7 +41,7 @@ from contracts.messages import (
 )
 from contracts.subjects import JOURNAL_STREAM, MATCHER_STATE_HASH, MATCHER_STATUS, ORDERS_SUBMIT
 from matcher.replay import Replay
-from runtime.connection import connect
+from runtime.connection import close, connect
 from runtime.settings import PREFIX
 from tests.support.servers import NatsServer, temporary_folder, wait_until
 
@@ -195,7 +195,7 @@ async def client_of(server: NatsServer) -> AsyncIterator[MatcherClient]:
     try:
         yield MatcherClient(connection)
     finally:
-        await connection.close()
+        await close(connection)
 
 
 @dataclass
