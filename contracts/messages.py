@@ -20,7 +20,7 @@ MAX_QUANTITY = 10**12
 MAX_RESTING_ORDERS = 8_000_000
 """Orders resting at once; with MAX_QUANTITY it keeps every level total within 63 bits."""
 MAX_FILLS = 4_000
-"""Makers that one order may meet; keeps the largest outcome well under the broker's max_payload."""
+"""Makers that one order may meet; keeps the largest commit below 1 MB."""
 MAX_COMMANDS = 500
 """Commands in one request, and (about) in one commit."""
 CLIENT_ORDER_ID_WINDOW = 1_000_000

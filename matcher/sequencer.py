@@ -25,7 +25,7 @@ from contracts.messages import (
 from matcher.engine import Engine
 
 COMMIT_BYTES = 256 * 1024
-"""A commit is full beyond this; one outcome more (MAX_FILLS trades) still fits the broker's max_payload of 1 MB."""
+"""A commit is full beyond this; one outcome more (MAX_FILLS trades) and it is still below 1 MB."""
 CANCEL_ROOM = 1.25
 """Requests of cancels alone may fill the backlog this much further: getting out must work when getting in does not."""
 

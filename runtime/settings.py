@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+from contracts.messages import MAX_COMMANDS
 
 PREFIX = "PRICETIME_"
 
@@ -33,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Listed when the journal is new, and meant by an order that names no symbol."""
     default_tick_size: str = "0.01"
     default_lot_size: str = "0.00000001"
-    backlog_commands: int = 20_000
+    backlog_commands: Annotated[int, msgspec.Meta(ge=MAX_COMMANDS)] = 20_000
     """Commands that may wait in the matcher; beyond it a request is refused as overloaded."""
     recorder_wait_seconds: float = 3.0
     """How long a starting matcher waits for the recorder's position before it goes on without that check."""

@@ -33,3 +33,9 @@ def test_an_unknown_variable_is_named() -> None:
     """Most likely a spelling mistake: better said than ignored."""
     with pytest.raises(SettingsError, match="PRICETIME_HTP_PORT"):
         load_settings({"PRICETIME_HTP_PORT": "8000"})
+
+
+def test_a_backlog_that_could_not_hold_one_request_is_refused() -> None:
+    assert load_settings({"PRICETIME_BACKLOG_COMMANDS": "500"}).backlog_commands == 500
+    with pytest.raises(SettingsError, match="PRICETIME_BACKLOG_COMMANDS is '499'"):
+        load_settings({"PRICETIME_BACKLOG_COMMANDS": "499"})
