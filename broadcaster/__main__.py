@@ -13,11 +13,12 @@ from broadcaster.feed import GOING_AWAY
 from broadcaster.follower import follow, refresh, show_books
 from broadcaster.live import Live
 from broadcaster.requests import answer_requests
-from broadcaster.server import create_server, listening_socket
+from broadcaster.server import create_server
 from broadcaster.snapshot import SnapshotFolder, keep_saving, newest_good, save
 from contracts.commits import JournalBroken
 from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
+from runtime.server import listening_socket
 from runtime.service import Refused, first_of, run
 from runtime.settings import Settings
 
@@ -29,7 +30,7 @@ _MANY_FILES = 65_536
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until stopped. The port is open from the start: clients wait there until the journal has been read."""
     _allow_many_clients()
-    with listening_socket(settings) as listening:
+    with listening_socket(settings.ws_fd, settings.ws_host, settings.ws_port) as listening:
         connecting = asyncio.create_task(connect(settings.nats_url, "broadcaster"))
         await first_of(stop.wait(), connecting)
         if not stop.is_set():

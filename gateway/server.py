@@ -2,24 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import uvicorn
 from litestar import Litestar
 
-from runtime.settings import Settings
+from runtime.server import BACKLOG, Server
 
 _GRACE_SECONDS = 2
 _KEEP_ALIVE_SECONDS = 75
-_BACKLOG = 2048
-
-
-def listen(settings: Settings) -> socket.socket:
-    if settings.http_fd is not None:
-        return socket.socket(fileno=settings.http_fd)
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
-    return socket.create_server((settings.http_host, settings.http_port), family=family, backlog=_BACKLOG)
 
 
 def address(listener: socket.socket) -> str:
@@ -29,7 +19,7 @@ def address(listener: socket.socket) -> str:
 
 async def serve(app: Litestar, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop`, then finish what is being answered."""
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             app,
             http="httptools",
@@ -42,7 +32,7 @@ async def serve(app: Litestar, listener: socket.socket, stop: asyncio.Event) -> 
             proxy_headers=False,
             server_header=False,
             headers=[("x-content-type-options", "nosniff")],
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
@@ -53,10 +43,3 @@ async def serve(app: Litestar, listener: socket.socket, stop: asyncio.Event) -> 
     stopping.cancel()
     server.should_exit = True
     await serving
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to runtime.service, which sets the stop event."""
-        yield

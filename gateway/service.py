@@ -18,9 +18,10 @@ from gateway.people import answer_people
 from gateway.position import Position
 from gateway.reads import Reads
 from gateway.routes import command_routes, health_routes, read_routes
-from gateway.server import address, listen, serve
+from gateway.server import address, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
+from runtime.server import listening_socket
 from runtime.service import first_of
 from runtime.settings import Settings
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
-    listener = listen(settings)
+    listener = listening_socket(settings.http_fd, settings.http_host, settings.http_port)
     connection = await connect(settings.nats_url, "gateway")
     pool = await open_pool(settings.postgres_url)
     position = Position()

@@ -10,6 +10,7 @@ from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
+from runtime.journal import journal_state
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ async def confirm_end(connection: Client, sequence: int) -> None:
 
 async def _compare_end(connection: Client, sequence: int) -> str | None:
     try:
-        last = (await connection.jsm().stream_info(JOURNAL_STREAM)).state.last_seq
+        last = (await journal_state(connection)).last_seq
     except NotFoundError as error:
         raise JournalCut(f"stream {JOURNAL_STREAM} is gone, but its commit {sequence} was durable") from error
     except (NatsError, TimeoutError) as error:

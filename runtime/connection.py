@@ -11,7 +11,6 @@ from nats.aio.msg import Msg
 
 log = logging.getLogger(__name__)
 
-PENDING_UNLIMITED = -1
 _WATCHDOG_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
 _RECONNECT_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well

@@ -13,7 +13,7 @@ from broadcaster.application import Application
 from broadcaster.connection import Connection
 from broadcaster.feed import GOING_AWAY, Farewell
 from broadcaster.live import Live
-from broadcaster.server import Server, create_server
+from broadcaster.server import BroadcastServer, create_server
 from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.stack
@@ -26,7 +26,7 @@ HANDSHAKE = (
 
 @dataclass
 class Served:
-    server: Server
+    server: BroadcastServer
     live: Live
     port: int
 

@@ -26,7 +26,6 @@ from nats.aio.client import Client as NatsConnection
 from nats.errors import Error as NatsError
 
 from cli.processes import Program, spawn_options
-from contracts.commits import Chain
 from contracts.messages import (
     Answer,
     AnswerPart,
@@ -233,14 +232,6 @@ async def raw_journal(connection: NatsConnection) -> list[tuple[int, bytes]]:
         messages = await asyncio.gather(*[stream.get_msg(JOURNAL_STREAM, sequence) for sequence in some])
         found += [(sequence, message.data or b"") for sequence, message in zip(some, messages, strict=True)]
     return found
-
-
-async def chain_of(connection: NatsConnection) -> Chain:
-    """Where the journal ends, without judging outcomes."""
-    chain = Chain()
-    for sequence, payload in await raw_journal(connection):
-        chain.follow(sequence, payload)
-    return chain
 
 
 def order_id_of(outcome: object) -> int:
