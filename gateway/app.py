@@ -5,8 +5,8 @@ import logging
 from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
 
+from entry.problems import Problem, quoted
 from gateway.http import HttpRequest, problem_headers
-from gateway.problems import Problem, quoted
 from gateway.routes import Route, route_handlers
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from msgspec import UNSET, Struct, UnsetType
 from nats.aio.client import Client
 
 from contracts.subjects import BROADCASTER_STATUS, MATCHER_STATUS, RECORDER_STATUS
-from gateway.problems import Declined
-from gateway.services import ask
+from entry.problems import Declined
+from entry.services import ask
 
 MAX_RECORDER_LAG = 10_000
 """Commits that the recorder may be behind; beyond it, reads that wait for it would mostly fail."""

@@ -17,8 +17,8 @@ from contracts.messages import (
     TradeExecuted,
 )
 from contracts.views import Instrument, OrderView, TradeView, order_view, trade_view
+from entry.problems import declined
 from gateway.pages import Page, cursor_after
-from gateway.problems import declined
 
 log = logging.getLogger(__name__)
 

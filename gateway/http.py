@@ -8,8 +8,8 @@ import msgspec
 from litestar import Request
 from litestar.types import Receive, Scope, Send
 
+from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined, quoted
 from gateway.pages import whole_number
-from gateway.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined, quoted
 
 HttpRequest = Request[Any, Any, Any]
 Headers = Sequence[tuple[bytes, bytes]]

@@ -19,10 +19,10 @@ from contracts.messages import (
     RejectReason,
 )
 from contracts.views import DepthView, InstrumentView, MarketView, OrderView, TradeView
+from entry.problems import CODES, ProblemView
 from gateway import pages, routes
 from gateway.health import Readiness
 from gateway.http import JOURNAL_SEQUENCE, MAX_SEQUENCE
-from gateway.problems import CODES, ProblemView
 
 Json = dict[str, Any]
 

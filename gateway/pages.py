@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from contracts.messages import DEFAULT_ACCOUNT, OrderStatus
-from gateway.commands import SIDES, choice, is_name, is_symbol, order_id
-from gateway.problems import declined, quoted
+from entry.commands import SIDES, choice, is_name, is_symbol, order_id
+from entry.problems import declined, quoted
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000

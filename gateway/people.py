@@ -7,8 +7,8 @@ import msgspec
 from nats.aio.client import Client
 
 from contracts.subjects import ORDERS_AMEND, ORDERS_CANCEL, ORDERS_PLACE
-from gateway.exchange import Done, Exchange
-from gateway.problems import Declined, Problem
+from entry.exchange import Done, Exchange
+from entry.problems import Declined, Problem
 from runtime.connection import respond
 
 log = logging.getLogger(__name__)

@@ -6,14 +6,14 @@ from nats.aio.client import Client
 from contracts.messages import RejectReason
 from contracts.subjects import BROADCASTER_DEPTH, BROADCASTER_MARKET, MATCHER_STATUS
 from contracts.views import Instrument, InstrumentView, OrderView, TradeView, instrument_view
-from gateway.commands import is_symbol
+from entry.commands import is_symbol
+from entry.instruments import Instruments
+from entry.position import Position
+from entry.problems import Declined, Problem, declined, quoted
+from entry.refusals import not_found
+from entry.services import ask
 from gateway.history import History
-from gateway.instruments import Instruments
 from gateway.pages import Page
-from gateway.position import Position
-from gateway.problems import Declined, Problem, declined, quoted
-from gateway.refusals import not_found
-from gateway.services import ask
 
 
 class _Status(msgspec.Struct):

@@ -8,8 +8,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from contracts.views import instrument_view
-from gateway import commands, pages
-from gateway.exchange import Exchange
+from entry import commands
+from entry.exchange import Exchange
+from entry.problems import Declined
+from gateway import pages
 from gateway.health import Health
 from gateway.http import (
     HttpAnswer,
@@ -23,7 +25,6 @@ from gateway.http import (
     seen_sequence,
 )
 from gateway.pages import whole_number
-from gateway.problems import Declined
 from gateway.reads import Reads
 
 Handle = Callable[[HttpRequest], Awaitable[HttpAnswer]]

@@ -8,14 +8,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from contracts.subjects import RECORDER_POSITION
+from entry.exchange import Exchange
+from entry.instruments import Instruments
+from entry.matcher_client import MatcherClient
+from entry.position import Position
 from gateway.app import create_app
-from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.history import History, close_pool, open_pool
-from gateway.instruments import Instruments
-from gateway.matcher_client import MatcherClient
 from gateway.people import answer_people
-from gateway.position import Position
 from gateway.reads import Reads
 from gateway.routes import command_routes, health_routes, read_routes
 from gateway.server import address, serve
@@ -36,7 +36,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     instruments = Instruments(connection, settings.command_timeout_seconds)
     reads = Reads(connection, History(pool), instruments, position, settings.read_wait_seconds)
     matcher = MatcherClient(connection, settings.command_timeout_seconds, settings.backlog_commands)
-    exchange = Exchange(matcher, instruments, reads, position, settings.default_instrument)
+    exchange = Exchange(matcher, instruments, reads.find_order, position, settings.default_instrument)
     app = create_app(
         [
             *command_routes(exchange, settings.max_body_bytes),

@@ -6,9 +6,9 @@ from importlib import metadata, resources
 
 import msgspec
 
+from entry.problems import CODES
 from gateway.http import Headers, HttpAnswer, HttpRequest, header
 from gateway.openapi import document
-from gateway.problems import CODES
 from gateway.routes import Handle, Route
 
 _FILES = resources.files("gateway") / "static"

@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
-SHARED = ("contracts", "runtime")
+SHARED = ("contracts", "entry", "runtime")
 PACKAGES = (*SERVICES, *SHARED, "cli")
 
 PURE_CORE = {
@@ -20,7 +20,7 @@ PURE_CORE = {
     "matcher/engine.py",
     "recorder/rows.py",
     "broadcaster/market.py",
-    "gateway/commands.py",
+    "entry/commands.py",
 }
 PURE_LIBRARIES = {"msgspec", "sortedcontainers"}
 PURE_STDLIB = {
@@ -93,8 +93,9 @@ def test_services_never_import_one_another(service: str) -> None:
     assert {name: imported[name] for name in others & imported.keys()} == {}
 
 
-def test_contracts_import_nobody_and_runtime_only_contracts() -> None:
+def test_contracts_import_nobody_runtime_only_contracts_and_entry_both() -> None:
     ours = set(PACKAGES) | {"bench", "tests"}
+    assert imported_packages("entry").keys() & ours <= {"contracts", "runtime", "entry"}
     assert imported_packages("contracts").keys() & ours <= {"contracts"}
     assert imported_packages("runtime").keys() & ours <= {"contracts", "runtime"}
 

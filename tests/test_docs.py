@@ -47,7 +47,7 @@ def test_every_reason_to_cancel_is_explained(reason: CancelReason) -> None:
 
 
 def test_every_reason_to_refuse_has_its_place_on_the_errors_page() -> None:
-    from gateway.problems import CODES
+    from entry.problems import CODES
 
     assert {reason.value for reason in RejectReason} <= CODES.keys()
 

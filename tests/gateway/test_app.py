@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from contracts.messages import CancelOrder
-from gateway.problems import CODES
+from entry.problems import CODES
 from tests.support.gateways import Gateway, running_gateway
 from tests.support.servers import NatsServer
 
@@ -424,7 +424,7 @@ async def test_a_mistake_of_ours_is_logged_and_admitted(
     def stumble(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("gateway.commands.place_order", stumble)
+    monkeypatch.setattr("entry.commands.place_order", stumble)
     problem(await gateway.place(), 500, "internal_error")
     assert "ZeroDivisionError" in caplog.text
 

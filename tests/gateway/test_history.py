@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from contracts.messages import CancelReason, OrderStatus
+from entry.problems import Declined
 from gateway.history import History, close_pool, open_pool
 from gateway.pages import orders_page, trades_page
-from gateway.problems import Declined
 from recorder.schema import migrate
 from tests.support.servers import PostgresServer, start_postgres, temporary_folder
 

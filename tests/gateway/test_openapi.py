@@ -8,10 +8,10 @@ import jsonschema_rs
 import pytest
 
 from contracts.views import Instrument
-from gateway import commands
-from gateway.bodies import read_fields
+from entry import commands
+from entry.bodies import read_fields
+from entry.problems import CODES, Declined
 from gateway.openapi import OPERATIONS, document
-from gateway.problems import CODES, Declined
 from gateway.routes import (
     ACCOUNT_ORDER_FILTERS,
     ORDER_FILTERS,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entry.problems import Declined
 from gateway.pages import CURSOR_PATTERN, DEFAULT_LIMIT, Page, cursor_after, orders_page, trades_page, whole_number
-from gateway.problems import Declined
 
 
 def test_no_filters() -> None:

@@ -3,7 +3,7 @@
 import re
 from importlib import resources
 
-from gateway.problems import CODES
+from entry.problems import CODES
 from gateway.site import error_rows, site_routes
 
 STATIC = resources.files("gateway") / "static"

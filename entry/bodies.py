@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from gateway.problems import Declined, declined, quoted
+from entry.problems import Declined, declined, quoted
 
 
 class Number(str):

@@ -1,5 +1,6 @@
 """What a client can wish for, from the JSON it sends to the answer it gets: the same over REST and NATS."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -15,14 +16,13 @@ from contracts.messages import (
     RejectReason,
 )
 from contracts.views import Instrument, InstrumentView, OrderView, answer_view, instrument_view
-from gateway import commands
-from gateway.bodies import Fields, read_fields
-from gateway.instruments import Instruments
-from gateway.matcher_client import Decided, MatcherClient
-from gateway.position import Position
-from gateway.problems import Declined, declined
-from gateway.reads import Reads
-from gateway.refusals import closed, not_found, not_resting, refused, result_unknown
+from entry import commands
+from entry.bodies import Fields, read_fields
+from entry.instruments import Instruments
+from entry.matcher_client import Decided, MatcherClient
+from entry.position import Position
+from entry.problems import Declined, declined
+from entry.refusals import closed, not_found, not_resting, refused, result_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,24 @@ class Listed(Struct, frozen=True):
     is_new: bool
 
 
+FindOrder = Callable[[int], Awaitable[tuple[OrderView, Instrument] | None]]
+"""An order and its instrument from the history. Raises Declined when that cannot be asked."""
+
+
 class Exchange:
     """Every method raises Declined when the answer is no, or not known."""
 
     def __init__(
-        self, matcher: MatcherClient, instruments: Instruments, reads: Reads, position: Position, default_symbol: str
+        self,
+        matcher: MatcherClient,
+        instruments: Instruments,
+        find_order: FindOrder,
+        position: Position,
+        default_symbol: str,
     ) -> None:
         self._matcher = matcher
         self._instruments = instruments
-        self._reads = reads
+        self._find_order = find_order
         self._position = position
         self._default_symbol = default_symbol
 
@@ -128,7 +137,7 @@ class Exchange:
     async def _not_resting(self, order_id: int, sequence: int) -> Declined:
         """An order that never was, or one that is closed? Only the history can tell."""
         try:
-            found = await self._reads.find_order(order_id)
+            found = await self._find_order(order_id)
         except Declined:
             return not_resting(order_id, sequence)
         if found is None:

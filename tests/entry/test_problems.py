@@ -3,7 +3,7 @@
 import json
 
 from contracts.messages import OrderStatus, RejectReason
-from gateway.problems import CODES, Problem, quoted
+from entry.problems import CODES, Problem, quoted
 
 
 def test_every_reason_of_the_engine_has_a_code() -> None:

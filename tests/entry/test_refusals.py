@@ -14,8 +14,8 @@ from contracts.messages import (
     Side,
 )
 from contracts.views import Instrument
-from gateway.problems import CODES
-from gateway.refusals import refused, result_unknown
+from entry.problems import CODES
+from entry.refusals import refused, result_unknown
 
 GOLD = Instrument("GOLD", "0.05", "0.001", min_quantity=10, max_quantity=10**6)
 PLACE = PlaceOrder("GOLD", Side.BUY, OrderType.LIMIT, 1)

@@ -10,8 +10,8 @@ from nats.aio.client import Client
 
 from contracts.subjects import MATCHER_INSTRUMENTS
 from contracts.views import Instrument
-from gateway.instruments import Instruments
-from gateway.problems import Declined
+from entry.instruments import Instruments
+from entry.problems import Declined
 from runtime.connection import respond
 from tests.support.servers import NatsServer
 

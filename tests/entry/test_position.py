@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.position import Position
+from entry.position import Position
 
 
 async def test_nothing_to_wait_for() -> None:

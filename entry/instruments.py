@@ -8,8 +8,8 @@ from nats.aio.client import Client
 from contracts.messages import RejectReason
 from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_ORDER
 from contracts.views import Instrument
-from gateway.problems import declined, quoted
-from gateway.services import ask
+from entry.problems import declined, quoted
+from entry.services import ask
 
 
 class _Listed(msgspec.Struct):

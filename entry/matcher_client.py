@@ -27,7 +27,7 @@ from contracts.messages import (
     Result,
 )
 from contracts.subjects import ORDERS_SUBMIT
-from gateway.problems import Declined, declined
+from entry.problems import Declined, declined
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from contracts.messages import (
     TimeInForce,
 )
 from contracts.views import Instrument
-from gateway import commands
-from gateway.bodies import read_fields
-from gateway.problems import CODES, Declined, Problem
+from entry import commands
+from entry.bodies import read_fields
+from entry.problems import CODES, Declined, Problem
 
 GOLD = Instrument("GOLD", "0.05", "0.001", min_quantity=10, max_quantity=10**6)
 

@@ -11,8 +11,8 @@ from contracts.messages import (
     RejectReason,
 )
 from contracts.views import Instrument
-from gateway.commands import price_advice, quantity_advice
-from gateway.problems import CODES, Declined, Problem
+from entry.commands import price_advice, quantity_advice
+from entry.problems import CODES, Declined, Problem
 
 _ADVICE = {
     RejectReason.UNKNOWN_SYMBOL: "GET /instruments lists the symbols.",

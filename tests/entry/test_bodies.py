@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.bodies import Number, read_fields
-from gateway.problems import Declined
+from entry.bodies import Number, read_fields
+from entry.problems import Declined
 
 KNOWN = ("side", "price", "quantity", "post_only")
 

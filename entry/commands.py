@@ -25,8 +25,8 @@ from contracts.messages import (
     TimeInForce,
 )
 from contracts.views import Instrument
-from gateway.bodies import Fields, Number, flag, json_type, literal, missing, text, wrong_type
-from gateway.problems import Declined, declined, quoted
+from entry.bodies import Fields, Number, flag, json_type, literal, missing, text, wrong_type
+from entry.problems import Declined, declined, quoted
 
 _Choice = TypeVar("_Choice")
 

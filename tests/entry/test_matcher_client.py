@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.messages import MAX_COMMANDS, CancelOrder, Command, OrderType, PlaceOrder, Side
-from gateway.matcher_client import _Waiting, batches
+from entry.matcher_client import _Waiting, batches
 
 PLACE = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1)
 

@@ -6,7 +6,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from gateway.problems import CODES, declined
+from entry.problems import CODES, declined
 
 _RETRY_SECONDS = 0.05
 
