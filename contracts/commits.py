@@ -13,7 +13,8 @@ import msgspec
 
 from contracts.messages import Commit
 
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, 2)
 HASH_SIZE = 32
 GENESIS_HASH = bytes(HASH_SIZE)
 
@@ -46,8 +47,9 @@ def decode_commit(sequence: int, payload: bytes) -> tuple[Commit, bytes]:
         commit = _decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise JournalBroken(sequence, f"cannot be read by this version ({error})") from error
-    if commit.version != VERSION:
-        raise JournalBroken(sequence, f"has format version {commit.version}, this program reads {VERSION}")
+    if commit.version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
+        raise JournalBroken(sequence, f"has format version {commit.version}, this program reads {readable}")
     return commit, digest
 
 

@@ -9,7 +9,19 @@ ORDERS_SUBMIT = "orders.submit"
 ORDERS_PLACE = "orders.place"
 ORDERS_CANCEL = "orders.cancel"
 ORDERS_AMEND = "orders.amend"
+ORDERS_CANCEL_ALL = "orders.cancel_all"
+ORDERS_BATCH = "orders.batch"
 """To any gateway: the JSON of the REST interface, for people."""
+ACCOUNT_ORDERS = "accounts.*.orders.*"
+"""The same for one account (see `account_request`): what a user may publish is whose orders it may touch."""
+
+COMMANDS_STREAM = "COMMANDS"
+COMMANDS = "commands.*"
+"""Requests stored to be carried out later (202), one subject each; the stream's messages are answered in COMMAND_RESULTS."""
+COMMAND_RESULTS = "COMMAND_RESULTS"
+"""Key-value bucket: what became of each stored request."""
+KEYS = "KEYS"
+"""Key-value bucket: the API keys, hashed."""
 
 # What each service can be asked, and says by itself
 MATCHER_STATUS = "matcher.status"
@@ -25,7 +37,22 @@ BROADCASTER_STATUS = "broadcaster.status"
 BROADCASTER_DEPTH = "broadcaster.depth"
 BROADCASTER_MARKET = "broadcaster.market"
 
+# Private to an account, JSON
+
+
+def account_orders(account: str) -> str:
+    """Every change of the account's orders: an OrderUpdate each."""
+    return f"accounts.{account}.orders"
+
+
+def account_request(account: str, request: str) -> str:
+    """A request for one account: place, cancel, amend, cancel_all or batch."""
+    return f"accounts.{account}.orders.{request}"
+
+
 # Public market data, JSON
+MARKET_STREAM = "MARKET"
+"""In-memory stream of what was published on market.> lately."""
 PUBLIC_MARKET_DATA = "market.>"
 
 
@@ -37,3 +64,18 @@ def market_trades(symbol: str) -> str:
 def market_book(symbol: str) -> str:
     """The best levels of the symbol, each second: a DepthView."""
     return f"market.{symbol}.book"
+
+
+def market_ticker(symbol: str) -> str:
+    """Best prices, last trade and the last 24 hours, when they change, at most once a second: a MarketView."""
+    return f"market.{symbol}.ticker"
+
+
+def market_candles(symbol: str, interval: str) -> str:
+    """The candle of the interval that is being formed, at most once a second, and once when it is complete."""
+    return f"market.{symbol}.candles.{interval}"
+
+
+def market_status(symbol: str) -> str:
+    """The instrument each time it changes: an InstrumentView."""
+    return f"market.{symbol}.status"

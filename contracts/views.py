@@ -3,42 +3,46 @@
 Prices and quantities are plain decimal strings, times ISO 8601 UTC with microseconds, ids whole numbers.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import replace
 
 from contracts.decimals import Step
 from contracts.messages import (
     AnswerPart,
     CancelReason,
     Command,
-    OrderAccepted,
-    OrderAmended,
-    OrderCanceled,
+    Event,
+    InstrumentStatus,
     OrderState,
     OrderStatus,
     OrderType,
-    Outcome,
-    PlaceOrder,
+    SelfTradePrevention,
     Side,
+    Terms,
     TimeInForce,
     TradeExecuted,
 )
+from contracts.orders import order_after
 
+_NO_TERMS = Terms()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instrument(Struct, frozen=True):
-    """A symbol and its rules, limits in lots."""
+    """A symbol and its rules, quantities in lots, prices in ticks."""
 
     symbol: str
     tick_size: str
     lot_size: str
     min_quantity: int
     max_quantity: int
-    status: str = "trading"
+    status: InstrumentStatus = InstrumentStatus.TRADING
+    lowest_price: int | None = None
+    highest_price: int | None = None
+    band_basis_points: int | None = None
 
     @property
     def tick(self) -> Step:
@@ -48,10 +52,20 @@ class Instrument(Struct, frozen=True):
     def lot(self) -> Step:
         return _step(self.lot_size)
 
+    @property
+    def notional(self) -> Step:
+        """The step of price x quantity."""
+        return _product(self.tick, self.lot)
+
 
 @lru_cache(maxsize=4096)
 def _step(size: str) -> Step:
     return Step.of(size)
+
+
+@lru_cache(maxsize=4096)
+def _product(tick: Step, lot: Step) -> Step:
+    return Step(tick.unit * lot.unit, tick.decimals + lot.decimals)
 
 
 class InstrumentView(Struct, frozen=True):
@@ -60,7 +74,10 @@ class InstrumentView(Struct, frozen=True):
     lot_size: str
     min_quantity: str
     max_quantity: str
-    status: str
+    status: InstrumentStatus
+    lowest_price: str | None
+    highest_price: str | None
+    band_basis_points: int | None
 
 
 class TradeView(Struct, frozen=True):
@@ -101,6 +118,13 @@ class OrderView(Struct, frozen=True, kw_only=True):
     created_at: str
     updated_at: str
     sequence: int
+    stop_price: str | None
+    triggered: bool
+    display_quantity: str | None
+    protection_price: str | None
+    notional: str | None
+    expires_at: str | None
+    self_trade_prevention: SelfTradePrevention
     trades: list[TradeView] | UnsetType = UNSET
 
 
@@ -146,7 +170,14 @@ def instrument_view(instrument: Instrument) -> InstrumentView:
         min_quantity=lot.format(instrument.min_quantity),
         max_quantity=lot.format(instrument.max_quantity),
         status=instrument.status,
+        lowest_price=_format(instrument.lowest_price, instrument.tick),
+        highest_price=_format(instrument.highest_price, instrument.tick),
+        band_basis_points=instrument.band_basis_points,
     )
+
+
+def _format(steps: int | None, step: Step) -> str | None:
+    return None if steps is None else step.format(steps)
 
 
 def trade_view(trade: TradeExecuted, instrument: Instrument, time: int) -> TradeView:
@@ -163,9 +194,10 @@ def trade_view(trade: TradeExecuted, instrument: Instrument, time: int) -> Trade
     )
 
 
-def answer_view(part: AnswerPart, command: Command, outcome: Outcome, instrument: Instrument) -> OrderView:
+def answer_view(part: AnswerPart, command: Command, events: Sequence[Event], instrument: Instrument) -> OrderView:
     """What a client is told of its place, cancel or amend command."""
-    order, status, reason = order_after(command, outcome, part.time)
+    order, status, reason = order_after(command, events, part.time)
+    order_id = order.order_id
     return order_view(
         order,
         instrument,
@@ -173,62 +205,12 @@ def answer_view(part: AnswerPart, command: Command, outcome: Outcome, instrument
         reason=reason,
         updated_at=part.time,
         sequence=part.sequence,
-        trades=[trade_view(event, instrument, part.time) for event in outcome.events if type(event) is TradeExecuted],
+        trades=[
+            trade_view(event, instrument, part.time)
+            for event in events
+            if type(event) is TradeExecuted and order_id in (event.taker_order_id, event.maker_order_id)
+        ],
     )
-
-
-def order_after(command: object, outcome: Outcome, time: int) -> tuple[OrderState, OrderStatus, CancelReason | None]:
-    """The commanded order after its outcome. `time` is the commit's.
-
-    Trades in the outcome of a command are the commanded order's own fills, as taker.
-    """
-    first = outcome.events[0]
-    if isinstance(command, PlaceOrder):
-        assert isinstance(first, OrderAccepted)
-        order = placed_order(command, first.order_id, time)
-    else:
-        assert isinstance(first, OrderAmended | OrderCanceled)
-        order = first.order
-    last = outcome.events[-1]
-    if isinstance(last, OrderCanceled):
-        return last.order, OrderStatus.CANCELED, last.reason
-    order = _with_fills(order, outcome)
-    return order, resting_status(order.quantity, order.filled_quantity), None
-
-
-def placed_order(command: PlaceOrder, order_id: int, time: int) -> OrderState:
-    """The order as accepted, before any fill."""
-    return OrderState(
-        order_id=order_id,
-        client_order_id=command.client_order_id,
-        account=command.account,
-        symbol=command.symbol,
-        side=command.side,
-        type=command.type,
-        time_in_force=command.time_in_force,
-        post_only=command.post_only,
-        price=command.price,
-        quantity=command.quantity,
-        filled_quantity=0,
-        filled_notional="0",
-        created_at=time,
-    )
-
-
-def resting_status(quantity: int, filled_quantity: int) -> OrderStatus:
-    """The status of an order that nobody canceled."""
-    if filled_quantity == quantity:
-        return OrderStatus.FILLED
-    return OrderStatus.PARTIALLY_FILLED if filled_quantity else OrderStatus.OPEN
-
-
-def _with_fills(order: OrderState, outcome: Outcome) -> OrderState:
-    filled, notional = order.filled_quantity, int(order.filled_notional)
-    for event in outcome.events:
-        if type(event) is TradeExecuted:
-            filled += event.quantity
-            notional += event.quantity * event.price
-    return replace(order, filled_quantity=filled, filled_notional=str(notional))
 
 
 def order_view(
@@ -243,7 +225,8 @@ def order_view(
 ) -> OrderView:
     tick, lot = instrument.tick, instrument.lot
     filled = order.filled_quantity
-    remaining = 0 if status is OrderStatus.CANCELED else order.quantity - filled
+    remaining = 0 if status in (OrderStatus.CANCELED, OrderStatus.EXPIRED) else order.quantity - filled
+    terms = order.terms or _NO_TERMS
     return OrderView(
         order_id=order.order_id,
         client_order_id=order.client_order_id,
@@ -253,7 +236,7 @@ def order_view(
         type=order.type,
         time_in_force=order.time_in_force,
         post_only=order.post_only,
-        price=None if order.price is None else tick.format(order.price),
+        price=_format(order.price, tick),
         quantity=lot.format(order.quantity),
         filled_quantity=lot.format(filled),
         remaining_quantity=lot.format(remaining),
@@ -263,5 +246,12 @@ def order_view(
         created_at=format_time(order.created_at),
         updated_at=format_time(updated_at),
         sequence=sequence,
+        stop_price=_format(terms.stop_price, tick),
+        triggered=order.triggered,
+        display_quantity=_format(terms.display_quantity, lot),
+        protection_price=_format(terms.protection_price, tick),
+        notional=None if terms.notional is None else instrument.notional.format(terms.notional),
+        expires_at=None if terms.expires_at is None else format_time(terms.expires_at),
+        self_trade_prevention=terms.self_trade_prevention,
         trades=trades,
     )
