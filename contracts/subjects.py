@@ -17,7 +17,7 @@ ACCOUNT_ORDERS = "accounts.*.orders.*"
 
 COMMANDS_STREAM = "COMMANDS"
 COMMANDS = "commands.*"
-"""Requests stored to be carried out later (202), one subject each; the stream's messages are answered in COMMAND_RESULTS."""
+"""Requests stored to be carried out later, one subject each; what became of them is in COMMAND_RESULTS."""
 COMMAND_RESULTS = "COMMAND_RESULTS"
 """Key-value bucket: what became of each stored request."""
 KEYS = "KEYS"

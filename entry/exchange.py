@@ -160,4 +160,4 @@ class Exchange:
 
     def _done(self, command: Command, decided: Decided, instrument: Instrument) -> Done:
         assert isinstance(decided.result, Outcome)
-        return Done(answer_view(decided.part, command, decided.result, instrument), decided.part.sequence)
+        return Done(answer_view(decided.part, command, decided.result.events, instrument), decided.part.sequence)

@@ -41,7 +41,8 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.views import Instrument, placed_order
+from contracts.orders import placed_order
+from contracts.views import Instrument
 from matcher.book import BookSide, Order, OrderBook, PriceLevel
 
 _NAME = re.compile(NAME_PATTERN)

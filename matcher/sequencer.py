@@ -16,6 +16,7 @@ from contracts.commits import VERSION, Chain, encode_commit
 from contracts.messages import (
     MAX_COMMANDS,
     CancelOrder,
+    ClientCommand,
     Command,
     Commit,
     Outcome,
@@ -30,7 +31,7 @@ CANCEL_ROOM = 1.25
 """Requests of cancels alone may fill the backlog this much further: getting out must work when getting in does not."""
 
 _encoder = msgspec.msgpack.Encoder()
-_request_decoder = msgspec.msgpack.Decoder(tuple[Command, ...])
+_request_decoder = msgspec.msgpack.Decoder(tuple[ClientCommand, ...])
 
 
 @dataclass(slots=True)

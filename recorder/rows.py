@@ -30,7 +30,7 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.views import resting_status
+from contracts.orders import resting_status
 
 
 class CommitRow(NamedTuple):

@@ -23,7 +23,7 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.views import placed_order, resting_status
+from contracts.orders import placed_order, resting_status
 from recorder.rows import CommitRow, Fold, InstrumentRow, OrderChange, OrderRow, TradeRow
 from tests.support.journals import FIRST_TIME, STEP, Journal, Written, random_journal
 
