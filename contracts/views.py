@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from msgspec import UNSET, Struct, UnsetType
 
+from contracts.candles import INTERVALS, Candle
 from contracts.decimals import Step
 from contracts.messages import (
     AnswerPart,
@@ -151,6 +152,25 @@ class MarketView(Struct, frozen=True):
     trades_24h: int
 
 
+class CandleView(Struct, frozen=True):
+    """The trades from `open_time` until just before `close_time`; an interval without trades has no candle.
+
+    `is_complete`: no further trade can fall into it.
+    """
+
+    symbol: str
+    interval: str
+    open_time: str
+    close_time: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    trades: int
+    is_complete: bool
+
+
 @lru_cache(maxsize=1024)  # all that a commit says has its one time
 def format_time(microseconds: int) -> str:
     """
@@ -191,6 +211,24 @@ def trade_view(trade: TradeExecuted, instrument: Instrument, time: int) -> Trade
         taker_order_id=trade.taker_order_id,
         executed_at=format_time(time),
         sequence=trade.trade_id,
+    )
+
+
+def candle_view(candle: Candle, interval: str, instrument: Instrument, *, is_complete: bool) -> CandleView:
+    """`interval` is the name of the candle's interval."""
+    tick = instrument.tick
+    return CandleView(
+        symbol=instrument.symbol,
+        interval=interval,
+        open_time=format_time(candle.open_time),
+        close_time=format_time(candle.open_time + INTERVALS[interval]),
+        open=tick.format(candle.open),
+        high=tick.format(candle.high),
+        low=tick.format(candle.low),
+        close=tick.format(candle.close),
+        volume=instrument.lot.format(candle.volume),
+        trades=candle.trades,
+        is_complete=is_complete,
     )
 
 
