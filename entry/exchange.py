@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from contracts.keys import OPEN, Access
 from contracts.messages import (
     AmendOrder,
     CancelOrder,
@@ -60,30 +61,30 @@ class Exchange:
         self._position = position
         self._default_symbol = default_symbol
 
-    async def place(self, body: bytes) -> Done:
+    async def place(self, body: bytes, access: Access = OPEN, *, idempotency_key: str | None = None) -> Done:
         fields = read_fields(body, commands.PLACE_FIELDS)
         symbol = commands.order_symbol(fields, self._default_symbol)
         instrument = self._instruments.known(symbol) or await self._instruments.get(symbol)
         command = commands.place_order(fields, instrument)
         return self._done(command, await self._submit(command, instrument), instrument)
 
-    async def cancel(self, order_id: int) -> Done:
+    async def cancel(self, order_id: int, access: Access = OPEN) -> Done:
         command = CancelOrder(order_id)
         decided = await self._submit(command, None)
         return self._done(command, decided, await self._instrument_in(decided))
 
-    async def amend(self, order_id: int, body: bytes) -> Done:
+    async def amend(self, order_id: int, body: bytes, access: Access = OPEN) -> Done:
         return await self._amend(order_id, read_fields(body, commands.AMEND_FIELDS))
 
-    async def cancel_named(self, body: bytes) -> Done:
+    async def cancel_named(self, body: bytes, access: Access = OPEN) -> Done:
         """The order is named in the body: NATS has no paths."""
         return await self.cancel(commands.order_number(read_fields(body, ("order_id",))))
 
-    async def amend_named(self, body: bytes) -> Done:
+    async def amend_named(self, body: bytes, access: Access = OPEN) -> Done:
         fields = read_fields(body, ("order_id", *commands.AMEND_FIELDS))
         return await self._amend(commands.order_number(fields), fields)
 
-    async def define_instrument(self, symbol: str, body: bytes) -> Listed:
+    async def define_instrument(self, symbol: str, body: bytes, access: Access = OPEN) -> Listed:
         fields = read_fields(body, commands.INSTRUMENT_FIELDS)
         command = commands.define_instrument(symbol, fields)
         before = await self._instruments.find(symbol)

@@ -42,6 +42,8 @@ CODES: dict[str, Code] = {
     "unknown_parameter": Code(400, "Unknown parameter", "The query has a parameter that this address does not know."),
     "invalid_cursor": Code(400, "Invalid cursor", "The cursor is not one that this list gave out as next_cursor."),
     "bad_request": Code(400, "Bad request", "The HTTP request itself is not well formed."),
+    "unauthorized": Code(401, "Unauthorized", "This needs an API key, and there is none, or not a valid one."),
+    "forbidden": Code(403, "Forbidden", "The API key does not allow this, or not for this account."),
     "not_found": Code(404, "Not found", "There is nothing at this address."),
     "method_not_allowed": Code(405, "Method not allowed", "The address is there, but not for this method; see Allow."),
     "body_too_large": Code(413, "Body too large", "The body is larger than this server reads."),

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request
 from litestar.types import Receive, Scope, Send
 
+from contracts.keys import OPEN, Access
 from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined, quoted
 from gateway.pages import whole_number
 
@@ -16,6 +17,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 JOURNAL_SEQUENCE = "Journal-Sequence"
 MAX_SEQUENCE = 2**63 - 1
+ACCESS = "pricetime.access"
+"""Where the middleware that knows the keys puts the Access of a request, in its ASGI scope."""
 
 _JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _PROBLEM: Headers = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
@@ -52,10 +55,15 @@ def ready_answer(body: bytes) -> HttpAnswer:
     return HttpAnswer(200, body, _JSON)
 
 
-def command_answer(view: object, sequence: int, status: int = 200, location: str | None = None) -> HttpAnswer:
+def command_answer(
+    view: object, sequence: int, status: int = 200, location: str | None = None, *, replayed: bool = False
+) -> HttpAnswer:
+    """`replayed`: the command was carried out before, and this is what was answered then."""
     headers = [*_JSON, (b"journal-sequence", b"%d" % sequence)]
     if location is not None:
         headers.append((b"location", location.encode()))
+    if replayed:
+        headers.append((b"idempotent-replayed", b"true"))
     return HttpAnswer(status, _encode(view), headers)
 
 
@@ -69,11 +77,20 @@ def problem_headers(problem: Problem) -> Headers:
         headers.append((b"journal-sequence", b"%d" % problem.sequence))
     if problem.code == "duplicate_client_order_id":
         headers.append((b"location", b"/orders/%d" % (problem.order_id or 0)))
+    if problem.http_status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if problem.http_status == 503:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     if problem.code == "body_too_large":
         headers.append((b"connection", b"close"))
     return headers
+
+
+def access_of(request: HttpRequest) -> Access:
+    """What the one who asks may do; everything while the exchange needs no keys."""
+    scope: Any = request.scope
+    access: Access = scope.get(ACCESS, OPEN)
+    return access
 
 
 def header(scope: Scope, name: bytes) -> str | None:

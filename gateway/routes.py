@@ -7,15 +7,18 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from contracts.keys import Scope
 from contracts.views import instrument_view
 from entry import commands
 from entry.exchange import Exchange
+from entry.permissions import require
 from entry.problems import Declined
 from gateway import pages
 from gateway.health import Health
 from gateway.http import (
     HttpAnswer,
     HttpRequest,
+    access_of,
     command_answer,
     json_answer,
     json_body,
@@ -41,28 +44,32 @@ class Route:
     method: str
     path: str
     handle: Handle
+    scope: Scope | None = None
+    """What a key must allow; None: anybody may, without a key."""
 
 
 def route_handlers(routes: Iterable[Route]) -> list[HTTPRouteHandler]:
     """One Litestar handler per address, which knows all of its methods and so can name them to OPTIONS."""
-    by_path: dict[str, dict[str, Handle]] = {}
+    by_path: dict[str, dict[str, Route]] = {}
     for route in routes:
-        by_path.setdefault(route.path, {})[route.method] = route.handle
-    return [_route_handler(path, handles) for path, handles in by_path.items()]
+        by_path.setdefault(route.path, {})[route.method] = route
+    return [_route_handler(path, methods) for path, methods in by_path.items()]
 
 
-def _route_handler(path: str, handles: dict[str, Handle]) -> HTTPRouteHandler:
-    if "GET" in handles:
-        handles["HEAD"] = handles["GET"]
-    methods = [HttpMethod.OPTIONS, *(HttpMethod(method) for method in handles)]
+def _route_handler(path: str, by_method: dict[str, Route]) -> HTTPRouteHandler:
+    if "GET" in by_method:
+        by_method["HEAD"] = by_method["GET"]
+    methods = [HttpMethod.OPTIONS, *(HttpMethod(method) for method in by_method)]
     allowed = ", ".join(sorted(methods)).encode()
 
     async def answer(request: HttpRequest) -> ASGIApp:
-        handle = handles.get(request.method)
-        if handle is None:
+        route = by_method.get(request.method)
+        if route is None:
             return HttpAnswer(204, b"", ((b"allow", allowed),))
         try:
-            return await handle(request)
+            if route.scope is not None:
+                require(access_of(request), route.scope)
+            return await route.handle(request)
         except Declined as error:
             return problem_answer(error.problem)
 
@@ -95,10 +102,10 @@ def command_routes(exchange: Exchange, max_body_bytes: int) -> list[Route]:
         return command_answer(listed.view, listed.sequence)
 
     return [
-        Route("POST", "/orders", place),
-        Route("PUT", "/orders/{order_id:str}", amend),
-        Route("DELETE", "/orders/{order_id:str}", cancel),
-        Route("PUT", "/instruments/{symbol:str}", define_instrument),
+        Route("POST", "/orders", place, Scope.TRADE),
+        Route("PUT", "/orders/{order_id:str}", amend, Scope.TRADE),
+        Route("DELETE", "/orders/{order_id:str}", cancel, Scope.TRADE),
+        Route("PUT", "/instruments/{symbol:str}", define_instrument, Scope.ADMIN),
     ]
 
 
@@ -139,9 +146,9 @@ def read_routes(reads: Reads) -> list[Route]:
         return ready_answer(await reads.depth(request.path_params["symbol"], levels, seen_sequence(request)))
 
     return [
-        Route("GET", "/orders", orders),
-        Route("GET", "/orders/{order_id:str}", order),
-        Route("GET", "/accounts/{account:str}/orders", account_orders),
+        Route("GET", "/orders", orders, Scope.READ),
+        Route("GET", "/orders/{order_id:str}", order, Scope.READ),
+        Route("GET", "/accounts/{account:str}/orders", account_orders, Scope.READ),
         Route("GET", "/trades", trades),
         Route("GET", "/instruments", instruments),
         Route("GET", "/instruments/{symbol:str}", instrument),
