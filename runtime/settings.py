@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -45,6 +45,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     read_wait_seconds: float = 2.0
     """How long a read waits for Postgres or the broadcaster to reach what the client has been told."""
     max_body_bytes: int = 1_000_000
+
+    require_keys: Literal["auto", "always"] = "auto"
+    """auto: as soon as the first key has been made. Before that, only loopback is served."""
+    published_host: str | None = None
+    """Where others reach gateway and broadcaster, if not at the address they listen on: of a container, the host's."""
+    rate_limit: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Requests a second: of each key that has no rate of its own, and of each address that brings no key. 0: any."""
+    signature_window_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
+    """How far the timestamp of a signed request may be from the server's clock."""
 
 
 class SettingsError(Exception):
