@@ -5,6 +5,7 @@ day. A trade belongs to the interval that holds the time of its commit: `open_ti
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 _SECOND = 1_000_000
 _MINUTE = 60 * _SECOND
@@ -46,6 +47,18 @@ class Candle(Struct, gc=False):
         self.close = price
         self.volume += quantity
         self.trades += 1
+
+    def extend(self, later: "Candle") -> None:
+        """Take in a candle of trades that all came after these."""
+        self.high = max(self.high, later.high)
+        self.low = min(self.low, later.low)
+        self.close = later.close
+        self.volume += later.volume
+        self.trades += later.trades
+
+    def starting(self, open_time: int) -> "Candle":
+        """A copy with another beginning: that of a longer interval."""
+        return replace(self, open_time=open_time)
 
 
 def interval_start(time: int, length: int) -> int:
