@@ -5,21 +5,55 @@ a new price costs O(log levels). Both sides are the same code: a side sorts its 
 for bids, so the best level always comes first and "not worse than a limit" is one comparison of keys.
 """
 
+from collections import deque
 from collections.abc import Iterator
 
 from sortedcontainers import SortedDict
 
-from contracts.messages import OrderState, OrderType, Side, TimeInForce
+from contracts.messages import InstrumentStatus, OrderState, OrderType, Side, SymbolLimits, TimeInForce
 from contracts.views import Instrument
+
+LIMIT_TYPES = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT})
+STOP_TYPES = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
+
+
+class Account:
+    """What the engine knows of an account over all symbols."""
+
+    __slots__ = ("deadline", "killed", "limited", "max_open_orders", "name", "orders")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.orders: dict[int, Order] = {}
+        """Its open orders: in a book, or stops that wait."""
+        self.killed = False
+        self.deadline: int | None = None
+        """When its dead-man's switch goes off."""
+        self.max_open_orders: int | None = None
+        self.limited = False
+        """Does any limit or switch apply at all? Asked for every order, so kept apart."""
+
+
+class Holding:
+    """An account in one symbol: what it has bought (sold, when negative), and what it may."""
+
+    __slots__ = ("account", "limits", "position")
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.position = 0
+        self.limits: SymbolLimits | None = None
 
 
 class Order:
     """An order while the engine works on it, in the book or on its way there."""
 
     __slots__ = (
-        "account",
+        "budget",
         "client_order_id",
         "created_at",
+        "hidden",
+        "holding",
         "level",
         "next",
         "notional",
@@ -31,14 +65,16 @@ class Order:
         "remaining",
         "side",
         "symbol",
+        "terms",
         "time_in_force",
+        "triggered",
         "type",
     )
 
-    def __init__(self, state: OrderState) -> None:
+    def __init__(self, state: OrderState, holding: Holding) -> None:
         self.order_id = state.order_id
         self.client_order_id = state.client_order_id
-        self.account = state.account
+        self.holding = holding
         self.symbol = state.symbol
         self.side = state.side
         self.type: OrderType = state.type
@@ -49,6 +85,12 @@ class Order:
         self.remaining = state.quantity - state.filled_quantity
         self.notional = int(state.filled_notional)
         self.created_at = state.created_at
+        self.terms = state.terms
+        self.triggered = state.triggered
+        self.hidden = 0
+        """How much of what remains the book does not show."""
+        self.budget: int | None = None
+        """What a market order by notional has left, while it trades."""
         self.level: PriceLevel | None = None
         self.previous: Order | None = None
         self.next: Order | None = None
@@ -58,7 +100,7 @@ class Order:
         return OrderState(
             self.order_id,
             self.client_order_id,
-            self.account,
+            self.holding.account.name,
             self.symbol,
             self.side,
             self.type,
@@ -69,11 +111,50 @@ class Order:
             self.quantity - self.remaining,
             str(self.notional),
             self.created_at,
+            self.terms,
+            self.triggered,
         )
+
+    @property
+    def filled(self) -> int:
+        return self.quantity - self.remaining
+
+    @property
+    def shown(self) -> int:
+        return self.remaining - self.hidden
+
+    @property
+    def stop_price(self) -> int | None:
+        return None if self.terms is None else self.terms.stop_price
+
+    @property
+    def display_quantity(self) -> int | None:
+        return None if self.terms is None else self.terms.display_quantity
+
+    @property
+    def expires_at(self) -> int | None:
+        return None if self.terms is None else self.terms.expires_at
+
+    @property
+    def waits_for_trigger(self) -> bool:
+        return self.type in STOP_TYPES and not self.triggered
+
+    def show_next_slice(self) -> None:
+        """Hide what is beyond the display quantity."""
+        display = self.display_quantity
+        self.hidden = 0 if display is None else max(0, self.remaining - display)
+
+    def reduce(self, quantity: int) -> int:
+        """Take from quantity and remainder, the hidden part first; how much less the book shows."""
+        self.quantity -= quantity
+        self.remaining -= quantity
+        from_hidden = min(self.hidden, quantity)
+        self.hidden -= from_hidden
+        return quantity - from_hidden
 
 
 class PriceLevel:
-    """The orders at one price, oldest first. `quantity` is the sum of what remains of them."""
+    """The orders at one price, the first to trade first. `quantity` is the sum of what they show."""
 
     __slots__ = ("head", "key", "price", "quantity", "tail")
 
@@ -99,10 +180,10 @@ class PriceLevel:
             tail.next = order
             order.previous = tail
         self.tail = order
-        self.quantity += order.remaining
+        self.quantity += order.remaining - order.hidden
 
     def unlink(self, order: Order) -> None:
-        """Take the order out of the queue; its remaining quantity must still be part of the total."""
+        """Take the order out of the queue; what it shows must still be part of the total."""
         before, after = order.previous, order.next
         if before is None:
             self.head = after
@@ -113,15 +194,47 @@ class PriceLevel:
         else:
             after.previous = before
         order.level = order.previous = order.next = None
-        self.quantity -= order.remaining
+        self.quantity -= order.remaining - order.hidden
+
+    def fill(self, order: Order, quantity: int) -> bool:
+        """Take from what an order of this queue shows. False when nothing remains of it (it is still in the queue).
+
+        An iceberg whose slice is used up shows the next one, at the back.
+        """
+        if quantity == order.remaining:
+            return False
+        if quantity < order.remaining - order.hidden:
+            order.remaining -= quantity
+            self.quantity -= quantity
+        else:
+            self.unlink(order)
+            order.remaining -= quantity
+            order.show_next_slice()
+            self.append(order)
+        return True
+
+    def slices(self) -> Iterator[tuple[Order, int, bool]]:
+        """What an incoming order would meet here, in order: order, quantity, and whether for the first time."""
+        hidden: deque[tuple[Order, int]] = deque()
+        for order in self:
+            yield order, order.remaining - order.hidden, True
+            if order.hidden:
+                hidden.append((order, order.hidden))
+        while hidden:
+            order, rest = hidden.popleft()
+            shown = min(order.display_quantity or rest, rest)
+            yield order, shown, False
+            if rest > shown:
+                hidden.append((order, rest - shown))
 
 
 class BookSide:
     """The price levels of the bids or of the asks. `best` is the first of them, or None."""
 
-    __slots__ = ("best", "levels", "side", "sign")
+    __slots__ = ("best", "levels", "side", "sign", "symbol")
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, symbol: str, side: Side) -> None:
+        self.symbol = symbol
         self.side = side
         self.sign = -1 if side is Side.BUY else 1
         self.levels: SortedDict[int, PriceLevel] = SortedDict()
@@ -154,19 +267,12 @@ class BookSide:
         """Would an incoming order with this limit (None: any price) trade with this side?"""
         return self.best is not None and (limit is None or self.best.key <= limit * self.sign)
 
-    def can_fill(self, quantity: int, limit: int | None, most_makers: int) -> bool:
-        """Is there enough for `quantity` within the limit, from at most this many makers?"""
+    def slices(self, limit: int | None) -> Iterator[tuple[Order, int, bool]]:
+        """What an incoming order with this limit would meet, in order; see PriceLevel.slices."""
         for level in self.levels.values():
             if limit is not None and level.key > limit * self.sign:
-                return False
-            for order in level:
-                quantity -= order.remaining
-                most_makers -= 1
-                if quantity <= 0:
-                    return True
-                if most_makers == 0:
-                    return False
-        return False
+                return
+            yield from level.slices()
 
     def depth(self, levels: int | None = None) -> list[tuple[int, int]]:
         """(price, quantity) of the best levels, best first."""
@@ -178,15 +284,83 @@ class BookSide:
             yield from level
 
 
-class OrderBook:
-    """Both sides of one instrument."""
+class Stops:
+    """The stop orders of one symbol that no trade has reached."""
 
-    __slots__ = ("asks", "bids", "instrument")
+    __slots__ = ("buys", "count", "sells")
+
+    def __init__(self) -> None:
+        self.buys: SortedDict[int, dict[int, Order]] = SortedDict()
+        """By stop price; at one price in the order of arrival."""
+        self.sells: SortedDict[int, dict[int, Order]] = SortedDict()
+        """By the negated stop price: the first to be reached comes first, as with the buys."""
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Order]:
+        for side in (self.buys, self.sells):
+            for orders in side.values():
+                yield from orders.values()
+
+    def add(self, order: Order) -> None:
+        side, key = self._place_of(order)
+        side.setdefault(key, {})[order.order_id] = order
+        self.count += 1
+
+    def remove(self, order: Order) -> None:
+        side, key = self._place_of(order)
+        orders = side[key]
+        del orders[order.order_id]
+        if not orders:
+            del side[key]
+        self.count -= 1
+
+    def reached(self, lowest: int, highest: int) -> list[Order]:
+        """Take out every stop that a trade within these prices triggers: the nearest first, buys before sells."""
+        keys = [(self.buys, highest), (self.sells, -lowest)]
+        found = [order for side, key in keys for near in side.irange(maximum=key) for order in side[near].values()]
+        for order in found:
+            self.remove(order)
+        return found
+
+    def _place_of(self, order: Order) -> tuple["SortedDict[int, dict[int, Order]]", int]:
+        assert order.stop_price is not None
+        return (self.buys, order.stop_price) if order.side is Side.BUY else (self.sells, -order.stop_price)
+
+
+class OrderBook:
+    """All of one instrument: its rules, both sides, the stops that wait, and who holds what."""
+
+    __slots__ = ("asks", "bids", "holdings", "instrument", "last_price", "last_trade_id", "stops")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self.bids = BookSide(Side.BUY)
-        self.asks = BookSide(Side.SELL)
+        self.bids = BookSide(instrument.symbol, Side.BUY)
+        self.asks = BookSide(instrument.symbol, Side.SELL)
+        self.stops = Stops()
+        self.holdings: dict[str, Holding] = {}
+        self.last_price: int | None = None
+        self.last_trade_id = 0
+
+    @property
+    def status(self) -> InstrumentStatus:
+        return self.instrument.status
+
+    def has_reached(self, side: Side, stop_price: int) -> bool:
+        """Does the last trade trigger a stop order of this side at once?"""
+        if self.last_price is None:
+            return False
+        return self.last_price >= stop_price if side is Side.BUY else self.last_price <= stop_price
+
+    def band(self) -> tuple[int | None, int | None]:
+        """The lowest and highest price that an order may have now; None where there is no bound."""
+        rules = self.instrument
+        lowest, highest = rules.lowest_price, rules.highest_price
+        if rules.band_basis_points is not None and self.last_price is not None:
+            low = max(1, -(-self.last_price * (10_000 - rules.band_basis_points) // 10_000))
+            high = self.last_price * (10_000 + rules.band_basis_points) // 10_000
+            lowest = low if lowest is None else max(lowest, low)
+            highest = high if highest is None else min(highest, high)
+        return lowest, highest
 
     def own(self, side: Side) -> BookSide:
         """Where an order of this side rests."""
@@ -207,6 +381,12 @@ class OrderBook:
             assert side.best is first, "the best level is not the first"
             for key, level in side.levels.items():
                 _check_level(side, key, level)
+        for order in self.stops:
+            assert order.waits_for_trigger, "an order among the stops that is none"
+            assert order.level is None, "a stop that rests in the book as well"
+            assert order.stop_price is not None
+            assert not self.has_reached(order.side, order.stop_price), "a stop that the last trade has reached"
+        assert self.stops.count == len(list(self.stops)), "a number of stops that drifted"
         if self.bids.best and self.asks.best:
             assert self.bids.best.price < self.asks.best.price, "the book is crossed"
 
@@ -215,7 +395,7 @@ def _check_level(side: BookSide, key: int, level: PriceLevel) -> None:
     orders = list(level)
     assert orders, "an empty price level"
     assert key == level.key == level.price * side.sign, "a level under a foreign key"
-    assert level.quantity == sum(order.remaining for order in orders), "a level total that drifted"
+    assert level.quantity == sum(order.shown for order in orders), "a level total that drifted"
     assert level.tail is orders[-1], "a queue whose tail is not its last order"
     for before, order in zip([None, *orders], orders, strict=False):
         assert order.previous is before, "a queue linked one way only"
@@ -223,3 +403,4 @@ def _check_level(side: BookSide, key: int, level: PriceLevel) -> None:
         assert order.price == level.price, "an order at a foreign price"
         assert order.side is side.side, "an order on the wrong side"
         assert 0 < order.remaining <= order.quantity, "a resting order with nothing left"
+        assert 0 <= order.hidden < order.remaining, "a resting order that shows nothing"

@@ -2,52 +2,110 @@
 
 Pure and deterministic: the same commands at the same times give the same results, byte for byte. No clock, no
 randomness, no I/O, no floats. docs/semantics.md tells the rules to users; tests/matcher/stories shows each.
+matcher/checks.py says why a command is refused; here is what happens when it is not.
 """
 
-import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import msgspec
+from msgspec.structs import replace
+from sortedcontainers import SortedSet
 
-from contracts.decimals import NotDecimal, Step
 from contracts.messages import (
     CLIENT_ORDER_ID_WINDOW,
+    MAX_COMMANDS,
+    MAX_DELAY,
+    MAX_EVENTS,
     MAX_FILLS,
     MAX_PRICE,
     MAX_QUANTITY,
     MAX_RESTING_ORDERS,
-    NAME_PATTERN,
-    SYMBOL_PATTERN,
+    AccountLimitsSet,
+    AdvanceClock,
+    AllOrNothing,
     AmendOrder,
+    CancelAllAfter,
+    CancelAllElapsed,
+    CancelAllScheduled,
     CancelOrder,
+    CancelOrders,
     CancelReason,
     Command,
+    Continue,
     DefineInstrument,
     Event,
     InstrumentDefined,
+    InstrumentStatus,
+    InstrumentStatusChanged,
+    ItemStarted,
+    KillSwitchSet,
     LevelChanged,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
+    OrderCommand,
+    OrderReduced,
+    OrdersCanceled,
+    OrderTriggered,
     OrderType,
     Outcome,
     PlaceOrder,
     Refusal,
     RejectReason,
+    Repeated,
     Result,
+    SelfTradePrevention,
+    SetAccountLimits,
+    SetInstrumentStatus,
+    SetKillSwitch,
     Side,
     TimeInForce,
     TradeExecuted,
 )
 from contracts.orders import placed_order
 from contracts.views import Instrument
-from matcher.book import BookSide, Order, OrderBook, PriceLevel
+from matcher import checks
+from matcher.batch import Batch, refuse_conflicts
+from matcher.book import LIMIT_TYPES, STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
+from matcher.client_order_ids import ClientOrderIds, digest_of
 
-_NAME = re.compile(NAME_PATTERN)
-_SYMBOL = re.compile(SYMBOL_PATTERN)
+MAX_ID = 2**63
 _state_encoder = msgspec.msgpack.Encoder()
+
+
+class Work:
+    """What one command has led to so far."""
+
+    __slots__ = ("events", "fills_left", "levels", "met_price", "traded")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.levels: dict[tuple[BookSide, int], PriceLevel] = {}
+        """Touched price levels; one made anew at the same price takes the place of the old."""
+        self.fills_left = MAX_FILLS
+        self.met_price: int | None = None
+        """Of the last maker that an order by notional met."""
+        self.traded: dict[OrderBook, tuple[int, int]] = {}
+        """Lowest and highest trade price, by book, of what was executed since stops were last looked at."""
+
+    def outcome(self) -> Outcome:
+        levels = [
+            LevelChanged(side.symbol, side.side, price, level.quantity) for (side, price), level in self.levels.items()
+        ]
+        return Outcome(tuple(self.events), tuple(levels))
+
+
+class Cancelation:
+    """Orders that are being canceled together, perhaps over several outcomes. `announcement` comes first."""
+
+    __slots__ = ("announcement", "orders", "reason")
+
+    def __init__(self, orders: Iterable[Order], reason: CancelReason, announcement: Event | None = None) -> None:
+        self.orders = deque(orders)
+        self.reason = reason
+        self.announcement = announcement
 
 
 class Engine:
@@ -55,171 +113,673 @@ class Engine:
 
     def __init__(self) -> None:
         self._books: dict[str, OrderBook] = {}
-        self._resting: dict[int, Order] = {}
+        self._open: dict[int, Order] = {}
+        self._accounts: dict[str, Account] = {}
         self._client_order_ids = ClientOrderIds()
         self._last_order_id = 0
         self._last_trade_id = 0
+        self._expiries: SortedSet[tuple[int, int]] = SortedSet()
+        """(expires_at, order_id)"""
+        self._deadlines: SortedSet[tuple[int, str]] = SortedSet()
+        """(deadline of the dead-man's switch, account)"""
+        self._cancelations: deque[Cancelation] = deque()
+        self._triggered: deque[tuple[Order, int]] = deque()
+        """Stop orders that were reached, and the latest trade then, until they are carried out."""
 
-    def apply(self, command: Command, time: int) -> Result:
-        """Carry out one command at `time` (microseconds). A Refusal leaves no trace in the state."""
+    def apply(self, command: Command, time: int, sequence: int = 0) -> Result:
+        """Carry out one command at `time` (microseconds), to be part of the commit `sequence`.
+
+        A Refusal and a Repeated leave no trace in the state. After an outcome that leaves the engine `unfinished`
+        the next command must be a Continue.
+        """
         match command:
             case PlaceOrder():
-                return self._place(command, time)
+                return self._place(command, time, sequence)
             case CancelOrder():
                 return self._cancel(command)
             case AmendOrder():
                 return self._amend(command)
+            case AllOrNothing():
+                return self._all_or_nothing(command, time, sequence)
+            case CancelOrders():
+                return self._cancel_orders(command)
+            case CancelAllAfter():
+                return self._cancel_all_after(command, time)
             case DefineInstrument():
                 return self._define_instrument(command)
+            case SetInstrumentStatus():
+                return self._set_instrument_status(command)
+            case SetAccountLimits():
+                return self._set_account_limits(command)
+            case SetKillSwitch():
+                return self._set_kill_switch(command)
+            case AdvanceClock():
+                return self._advance_clock(time)
+            case Continue():
+                return self._finish(Work())
 
-    # Commands
+    @property
+    def unfinished(self) -> bool:
+        """Was there more to do than one outcome holds? Then only a Continue may follow."""
+        return bool(self._cancelations or self._triggered)
 
-    def _place(self, command: PlaceOrder, time: int) -> Result:
+    @property
+    def next_due(self) -> int | None:
+        """When an AdvanceClock will next have something to do."""
+        return min([due[0][0] for due in (self._expiries, self._deadlines) if due], default=None)
+
+    # Placing
+
+    def _place(self, command: PlaceOrder, time: int, sequence: int) -> Result:
         book = self._books.get(command.symbol)
         if book is None:
             return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
-        if refusal := _refuse_terms(command, book.instrument) or self._refuse_now(command, book):
+        if command.client_order_id is not None and (known := self._known(command)):
+            return known
+        if refusal := self._refuse_place(command, book, time, None):
             return refusal
+        work = Work()
+        self._accept(command, book, time, sequence, work)
+        return self._finish(work)
+
+    def _known(self, command: PlaceOrder) -> Repeated | Refusal | None:
+        """Was the client order id used before, for this very order or for another?"""
+        if command.client_order_id is None:
+            return None
+        first = self._client_order_ids.find(command.account, command.client_order_id)
+        if first is None:
+            return None
+        if first.digest == digest_of(command):
+            return Repeated(first.order_id, first.sequence)
+        return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", first.order_id)
+
+    def _refuse_place(self, command: PlaceOrder, book: OrderBook, time: int, batch: Batch | None) -> Refusal | None:
+        status = book.instrument.status
+        if status is not InstrumentStatus.TRADING and (refusal := checks.refuse_status(status)):
+            return refusal
+        if refusal := checks.refuse_terms(command, book.instrument, time):
+            return refusal
+        account = self._accounts.get(command.account)
+        if account is not None and account.killed:
+            return Refusal(RejectReason.KILL_SWITCH_ENGAGED, "account")
+        if refusal := checks.refuse_prices(command, book):
+            return refusal
+        if account is not None and account.limited and (refusal := _refuse_limits(command, account, book, batch)):
+            return refusal
+        if len(self._open) >= MAX_RESTING_ORDERS:
+            return Refusal(RejectReason.TOO_MANY_ORDERS)
+        return checks.refuse_by_market(command, book)
+
+    def _accept(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int, work: Work) -> None:
         self._last_order_id += 1
         order_id = self._last_order_id
         if command.client_order_id is not None:
-            self._client_order_ids.add(command.account, command.client_order_id, order_id)
-        order = Order(placed_order(command, order_id, time))
-        return self._execute(order, book, [OrderAccepted(order_id)], {})
+            self._client_order_ids.add(command, order_id, sequence)
+        holding = book.holdings.get(command.account) or self._holding(book, command.account)
+        order = Order(placed_order(command, order_id, time), holding)
+        if command.terms is not None and command.terms.notional is not None:
+            self._execute_notional(order, command.terms.notional, book, work)
+            return
+        work.events.append(OrderAccepted(order_id))
+        if order.type in STOP_TYPES:
+            self._open_order(order)
+            self._wait_or_trigger(order, book)
+        else:
+            self._execute(order, book, work)
 
-    def _cancel(self, command: CancelOrder) -> Result:
-        order = self._resting.get(command.order_id)
-        if order is None:
-            return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
-        level = self._take_out(order)
-        return _outcome(order, [OrderCanceled(order.state, CancelReason.REQUESTED)], _touch({}, order.side, level))
+    def _account(self, name: str) -> Account:
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account(name)
+        return account
+
+    def _holding(self, book: OrderBook, name: str) -> Holding:
+        holding = book.holdings.get(name)
+        if holding is None:
+            holding = book.holdings[name] = Holding(self._account(name))
+        return holding
+
+    # Open orders
+
+    def _find(self, order_id: int, accounts: tuple[str, ...] | None) -> Order | None:
+        """An open order that is one of these accounts' (None: anybody's)."""
+        order = self._open.get(order_id)
+        if order is not None and accounts is not None and order.holding.account.name not in accounts:
+            return None
+        return order
+
+    def _open_order(self, order: Order) -> None:
+        self._open[order.order_id] = order
+        order.holding.account.orders[order.order_id] = order
+        if order.terms is not None and order.terms.expires_at is not None:
+            self._expiries.add((order.terms.expires_at, order.order_id))
+
+    def _close_order(self, order: Order) -> None:
+        """The order is no longer open; it must be out of the book and the stops already."""
+        del self._open[order.order_id]
+        del order.holding.account.orders[order.order_id]
+        if order.terms is not None and order.terms.expires_at is not None:
+            self._expiries.remove((order.terms.expires_at, order.order_id))
+
+    def _take_out(self, order: Order, work: Work) -> None:
+        book = self._books[order.symbol]
+        if order.level is not None:
+            side = book.own(order.side)
+            level = side.remove(order)
+            work.levels[side, level.price] = level
+        else:
+            book.stops.remove(order)
+        self._close_order(order)
+
+    def _cancel_order(self, order: Order, reason: CancelReason, work: Work) -> None:
+        self._take_out(order, work)
+        work.events.append(OrderCanceled(order.state, reason))
+
+    # Matching
+
+    def _execute(self, order: Order, book: OrderBook, work: Work) -> None:
+        """Trade what can be traded, then let the rest of the order rest or cancel it."""
+        makers = book.makers(order.side)
+        limit, is_own_limit = order.price, True
+        if limit is None:
+            protection_price = None if order.terms is None else order.terms.protection_price
+            limit, is_own_limit = checks.market_limit(order.side, protection_price, book)
+        if order.time_in_force is TimeInForce.FOK and not _can_fill(order, makers, limit, work.fills_left):
+            reason: CancelReason | None = CancelReason.FILL_OR_KILL
+        else:
+            reason = self._trade(order, book, makers, limit, work) if makers.reaches(limit) else None
+            reason = reason or _reason_not_to_rest(order, makers, is_own_limit)
+        if order.remaining and reason is None:
+            self._rest(order, book, work)
+            return
+        if order.order_id in self._open:  # a stop, open since it was accepted
+            self._close_order(order)
+        if order.remaining:
+            assert reason is not None
+            work.events.append(OrderCanceled(order.state, reason))
+
+    def _rest(self, order: Order, book: OrderBook, work: Work) -> None:
+        if order.order_id not in self._open:
+            self._open_order(order)
+        if order.terms is not None:
+            order.show_next_slice()
+        side = book.own(order.side)
+        level = side.add(order)
+        work.levels[side, level.price] = level
+
+    def _execute_notional(self, order: Order, notional: int, book: OrderBook, work: Work) -> None:
+        """A market order by what it spends or earns; how many lots that is turns out while it trades."""
+        assert order.terms is not None
+        position = len(work.events)
+        work.events.append(OrderAccepted(order.order_id))
+        makers = book.makers(order.side)
+        limit, is_own_limit = checks.market_limit(order.side, order.terms.protection_price, book)
+        work.met_price = checks.best_price(book, order.side)
+        order.budget = notional
+        order.quantity = order.remaining = book.instrument.max_quantity
+        reason = self._trade(order, book, makers, limit, work)
+        filled = order.filled
+        spent = not order.remaining or (reason is None and makers.reaches(limit))
+        if spent:
+            quantity = filled or 1
+            reason = None if filled else CancelReason.NO_LIQUIDITY
+        else:
+            quantity = min(MAX_QUANTITY, filled + max(1, order.budget // (work.met_price or MAX_PRICE)))
+            reason = reason or _reason_not_to_rest(order, makers, is_own_limit)
+        order.quantity, order.remaining = quantity, quantity - filled
+        work.events[position] = OrderAccepted(order.order_id, quantity)
+        if reason is not None:
+            work.events.append(OrderCanceled(order.state, reason))
+
+    def _trade(
+        self, taker: Order, book: OrderBook, makers: BookSide, limit: int | None, work: Work
+    ) -> CancelReason | None:
+        """Fill the taker from the best makers within its limit. Returns why its rest must be canceled, if so."""
+        events, holding, budget = work.events, taker.holding, taker.budget
+        prevents = taker.terms is not None and taker.terms.self_trade_prevention is not SelfTradePrevention.NONE
+        direction = 1 if taker.side is Side.BUY else -1
+        reason, first_price, price, touched = None, 0, 0, None
+        while taker.remaining and makers.reaches(limit):
+            level = makers.best
+            assert level is not None
+            maker = level.head
+            assert maker is not None
+            if budget is not None:
+                if budget < level.price:
+                    break
+                work.met_price = level.price
+            if not work.fills_left:
+                reason = CancelReason.FILL_LIMIT
+                break
+            work.fills_left -= 1
+            if level is not touched:
+                work.levels[makers, level.price] = touched = level
+            if prevents and maker.holding is holding:
+                if self._prevent_self_trade(taker, maker, work):
+                    reason = CancelReason.SELF_TRADE_PREVENTION
+                    break
+                continue
+            price = level.price
+            first_price = first_price or price
+            quantity = min(taker.remaining, maker.remaining - maker.hidden)
+            if budget is not None:
+                quantity = min(quantity, budget // price)
+                budget -= quantity * price
+            self._last_trade_id += 1
+            events.append(
+                TradeExecuted(
+                    self._last_trade_id, taker.symbol, price, quantity, taker.side, maker.order_id, taker.order_id
+                )
+            )
+            notional = quantity * price
+            taker.remaining -= quantity
+            taker.notional += notional
+            maker.notional += notional
+            holding.position += direction * quantity
+            maker.holding.position -= direction * quantity
+            if quantity == maker.remaining:
+                makers.remove(maker)
+                maker.remaining = 0
+                self._close_order(maker)
+            else:
+                level.fill(maker, quantity)
+        taker.budget = budget
+        if first_price:
+            self._note_trades(book, first_price, price, work)
+        return reason
+
+    def _note_trades(self, book: OrderBook, first_price: int, last_price: int, work: Work) -> None:
+        """Of one order's trades the first and the last have the lowest and the highest price."""
+        book.last_price = last_price
+        book.last_trade_id = self._last_trade_id
+        lowest, highest = work.traded.get(book, (first_price, first_price))
+        work.traded[book] = (min(lowest, first_price, last_price), max(highest, first_price, last_price))
+
+    def _prevent_self_trade(self, taker: Order, maker: Order, work: Work) -> bool:
+        """Two orders of one account have met. True when the rest of the taker is to be canceled."""
+        assert taker.terms is not None
+        mode = taker.terms.self_trade_prevention
+        if mode is SelfTradePrevention.CANCEL_NEWEST:
+            return True
+        if mode is SelfTradePrevention.DECREMENT and taker.budget is None:
+            return self._decrement(taker, maker, work)
+        self._cancel_order(maker, CancelReason.SELF_TRADE_PREVENTION, work)
+        return mode is not SelfTradePrevention.CANCEL_OLDEST
+
+    def _decrement(self, taker: Order, maker: Order, work: Work) -> bool:
+        """Both lose what they would have traded. True when nothing is left of the taker."""
+        quantity = min(taker.remaining, maker.remaining)
+        if quantity == maker.remaining:
+            self._cancel_order(maker, CancelReason.SELF_TRADE_PREVENTION, work)
+        else:
+            assert maker.level is not None
+            maker.level.quantity -= maker.reduce(quantity)
+            work.events.append(OrderReduced(maker.state))
+        if quantity == taker.remaining:
+            return True
+        taker.reduce(quantity)
+        work.events.append(OrderReduced(taker.state))
+        return False
+
+    # Stops
+
+    def _wait_or_trigger(self, order: Order, book: OrderBook) -> None:
+        assert order.stop_price is not None
+        if book.has_reached(order.side, order.stop_price):
+            self._triggered.append((order, book.last_trade_id))
+        else:
+            book.stops.add(order)
+
+    def _collect_triggered(self, work: Work) -> None:
+        """Queue the stops that the latest trades have reached."""
+        for book, (lowest, highest) in work.traded.items():
+            if book.stops.count:
+                reached = book.stops.reached(lowest, highest)
+                self._triggered.extend((order, book.last_trade_id) for order in reached)
+        work.traded.clear()
+
+    def _run_triggered(self, work: Work) -> None:
+        """Carry out triggered stops, and those that they trigger, to the end or until the outcome is full."""
+        while self._triggered and len(work.events) < MAX_EVENTS:
+            order, trade_id = self._triggered.popleft()
+            order.triggered = True
+            work.events.append(OrderTriggered(order.order_id, trade_id))
+            work.fills_left = MAX_FILLS
+            self._execute(order, self._books[order.symbol], work)
+            self._collect_triggered(work)
+
+    def _finish(self, work: Work) -> Outcome:
+        """Do all that follows from what was done, as far as one outcome holds it."""
+        if self._cancelations:
+            self._run_cancelations(work)
+        if work.traded:
+            self._collect_triggered(work)
+        if self._triggered:
+            self._run_triggered(work)
+        return work.outcome()
+
+    # Amending
 
     def _amend(self, command: AmendOrder) -> Result:
-        order = self._resting.get(command.order_id)
+        order = self._find(command.order_id, command.accounts)
         if order is None:
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
-        assert order.price is not None
-        book = self._books[order.symbol]
-        if refusal := _refuse_amendment(command, order, book):
+        if refusal := self._refuse_amend(command, order):
             return refusal
+        work = Work()
+        self._carry_out_amendment(command, order, work)
+        return self._finish(work)
+
+    def _refuse_amend(self, command: AmendOrder, order: Order) -> Refusal | None:
+        book = self._books[order.symbol]
+        if refusal := checks.refuse_amendment_terms(command, order, book):
+            return refusal
+        if command.quantity is not None and command.quantity <= order.filled:
+            return None
+        limits = order.holding.limits
+        if limits is not None:
+            if refusal := checks.refuse_amended_size(command, order, limits):
+                return refusal
+            growth = 0 if command.quantity is None else command.quantity - order.quantity
+            waiting = _waiting_quantity(order.holding.account, order.symbol, order.side, None)
+            if growth > 0 and (refusal := checks.refuse_position(order.side, growth, waiting, order.holding, limits)):
+                return refusal
+        return checks.refuse_amended_prices(command, order, book)
+
+    def _carry_out_amendment(self, command: AmendOrder, order: Order, work: Work) -> None:
         price = order.price if command.price is None else command.price
         quantity = order.quantity if command.quantity is None else command.quantity
-        filled = order.quantity - order.remaining
-        if quantity <= filled:
-            level = self._take_out(order)
-            canceled = OrderCanceled(order.state, CancelReason.AMENDED_BELOW_FILLED)
-            return _outcome(order, [canceled], _touch({}, order.side, level))
-        if price == order.price and quantity <= order.quantity:
-            return _shrink(order, quantity)
-        level = self._take_out(order)
-        order.price, order.quantity, order.remaining = price, quantity, quantity - filled
-        amended = OrderAmended(order.state, priority_kept=False)
-        return self._execute(order, book, [amended], _touch({}, order.side, level))
+        if quantity <= order.filled:
+            self._cancel_order(order, CancelReason.AMENDED_BELOW_FILLED, work)
+        elif order.waits_for_trigger:
+            self._amend_stop(command, order, price, quantity, work)
+        elif price == order.price and quantity <= order.quantity:
+            self._shrink(order, quantity, work)
+        else:
+            self._take_out(order, work)
+            order.remaining += quantity - order.quantity
+            order.price, order.quantity, order.hidden = price, quantity, 0
+            work.events.append(OrderAmended(order.state, priority_kept=False))
+            self._execute(order, self._books[order.symbol], work)
+
+    def _shrink(self, order: Order, quantity: int, work: Work) -> None:
+        """A smaller total at the same price: the order keeps its place."""
+        level = order.level
+        assert level is not None
+        level.quantity -= order.reduce(order.quantity - quantity)
+        work.levels[self._books[order.symbol].own(order.side), level.price] = level
+        work.events.append(OrderAmended(order.state, priority_kept=True))
+
+    def _amend_stop(self, command: AmendOrder, order: Order, price: int | None, quantity: int, work: Work) -> None:
+        assert order.terms is not None
+        book = self._books[order.symbol]
+        stop_price = order.stop_price if command.stop_price is None else command.stop_price
+        keeps_place = stop_price == order.stop_price and quantity <= order.quantity
+        if not keeps_place:
+            book.stops.remove(order)
+        order.remaining += quantity - order.quantity
+        order.price, order.quantity = price, quantity
+        order.terms = replace(order.terms, stop_price=stop_price)
+        work.events.append(OrderAmended(order.state, keeps_place))
+        if not keeps_place:
+            self._wait_or_trigger(order, book)
+
+    # Canceling
+
+    def _cancel(self, command: CancelOrder) -> Result:
+        order = self._find(command.order_id, command.accounts)
+        if order is None:
+            return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
+        if refusal := self._refuse_cancel(order):
+            return refusal
+        work = Work()
+        self._cancel_order(order, CancelReason.REQUESTED, work)
+        return work.outcome()
+
+    def _refuse_cancel(self, order: Order) -> Refusal | None:
+        if self._books[order.symbol].instrument.status is InstrumentStatus.HALTED:
+            return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
+        return None
+
+    def _cancel_orders(self, command: CancelOrders) -> Result:
+        if command.symbol is not None:
+            book = self._books.get(command.symbol)
+            if book is None:
+                return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
+            if book.status is InstrumentStatus.HALTED:
+                return Refusal(RejectReason.INSTRUMENT_HALTED, "symbol")
+        orders = [
+            order
+            for order in self._open_orders_of(command.accounts)
+            if command.symbol in (None, order.symbol)
+            and command.side in (None, order.side)
+            and self._books[order.symbol].status is not InstrumentStatus.HALTED
+        ]
+        return self._cancel_together(orders, CancelReason.REQUESTED, Work(), OrdersCanceled(len(orders)))
+
+    def _open_orders_of(self, accounts: tuple[str, ...] | None) -> Iterator[Order]:
+        if accounts is None:
+            yield from self._open.values()
+            return
+        for name in dict.fromkeys(accounts):
+            if (account := self._accounts.get(name)) is not None:
+                yield from account.orders.values()
+
+    def _cancel_together(
+        self, orders: Iterable[Order], reason: CancelReason, work: Work, announcement: Event | None = None
+    ) -> Outcome:
+        """Cancel the orders by their ids, the rest of them with the next Continue when they are too many."""
+        self._cancelations.append(Cancelation(sorted(orders, key=_order_id), reason, announcement))
+        return self._finish(work)
+
+    def _run_cancelations(self, work: Work) -> None:
+        while self._cancelations and len(work.events) < MAX_EVENTS:
+            job = self._cancelations[0]
+            if job.announcement is not None:
+                work.events.append(job.announcement)
+                job.announcement = None
+            while job.orders and len(work.events) < MAX_EVENTS:
+                order = job.orders.popleft()
+                if order.order_id in self._open:  # another job of the same outcome may have canceled it
+                    self._cancel_order(order, job.reason, work)
+            if not job.orders:
+                self._cancelations.popleft()
+
+    # All or nothing
+
+    def _all_or_nothing(self, command: AllOrNothing, time: int, sequence: int) -> Result:
+        items = command.items
+        if not 1 <= len(items) <= MAX_COMMANDS:
+            return Refusal(RejectReason.INVALID_BATCH, "items")
+        if not_done := refuse_conflicts(items) or self._repeated_batch(items):
+            return not_done
+        batch = Batch(items, self._open)
+        for number, item in enumerate(items):
+            if refusal := self._refuse_item(item, time, batch):
+                return replace(refusal, item=number)
+        work = Work()
+        for number, item in batch.in_order():
+            work.events.append(ItemStarted(number))
+            self._carry_out_item(item, time, sequence, work)
+        self._triggered = deque((order, self._books[order.symbol].last_trade_id) for order, _ in self._triggered)
+        self._collect_triggered(work)
+        if self._triggered:
+            work.events.append(ItemStarted(len(items)))
+        return self._finish(work)
+
+    def _repeated_batch(self, items: tuple[OrderCommand, ...]) -> Repeated | None:
+        """The whole batch is known when every order in it is, by its client order id."""
+        known = [self._known(item) for item in items if isinstance(item, PlaceOrder)]
+        repeated = [each for each in known if isinstance(each, Repeated)]
+        return repeated[0] if repeated and len(repeated) == len(known) else None
+
+    def _refuse_item(self, item: OrderCommand, time: int, batch: Batch) -> Refusal | None:
+        if isinstance(item, PlaceOrder):
+            return self._refuse_place_item(item, time, batch)
+        order = self._find(item.order_id, item.accounts)
+        if order is None:
+            return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
+        if isinstance(item, CancelOrder):
+            return self._refuse_cancel(order)
+        return self._refuse_amend(item, order) or self._refuse_amended_in_batch(item, order, batch)
+
+    def _refuse_place_item(self, item: PlaceOrder, time: int, batch: Batch) -> Refusal | None:
+        book = self._books.get(item.symbol)
+        if book is None:
+            return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
+        if known := self._known(item):
+            return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", known.order_id)
+        if refusal := self._refuse_place(item, book, time, batch):
+            return refusal
+        batch.place(item, _expected_quantity(item, book) or 0)
+        if item.type is OrderType.LIMIT and item.price is not None and item.time_in_force in checks.RESTING_TIMES:
+            crosses = batch.crosses_itself(item.symbol, item.side, item.price)
+            if crosses and item.post_only:
+                return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "post_only")
+            if crosses and book.status is InstrumentStatus.POST_ONLY:
+                return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "symbol")
+        return None
+
+    def _refuse_amended_in_batch(self, item: AmendOrder, order: Order, batch: Batch) -> Refusal | None:
+        """What an amendment may not do in a batch: trade, which could leave a later item without its order."""
+        book = self._books[order.symbol]
+        if item.quantity is not None and item.quantity <= order.filled:
+            return None
+        if item.stop_price is not None and book.has_reached(order.side, item.stop_price):
+            return Refusal(RejectReason.AMENDMENT_WOULD_TRADE, "stop_price")
+        if item.price is None or order.waits_for_trigger:
+            return None
+        if book.makers(order.side).reaches(item.price):
+            return Refusal(RejectReason.AMENDMENT_WOULD_TRADE, "price")
+        crosses = batch.crosses_itself(order.symbol, order.side, item.price)
+        if crosses and order.post_only:
+            return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "price")
+        if crosses and book.status is InstrumentStatus.POST_ONLY:
+            return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "price")
+        return None
+
+    def _carry_out_item(self, item: OrderCommand, time: int, sequence: int, work: Work) -> None:
+        """An item for an order that an earlier item has filled does nothing."""
+        if isinstance(item, PlaceOrder):
+            self._accept(item, self._books[item.symbol], time, sequence, work)
+        elif (order := self._open.get(item.order_id)) is None:
+            return
+        elif isinstance(item, CancelOrder):
+            self._cancel_order(order, CancelReason.REQUESTED, work)
+        else:
+            self._carry_out_amendment(item, order, work)
+
+    # Time
+
+    def _advance_clock(self, time: int) -> Outcome:
+        due = [order_id for _, order_id in self._expiries.irange(maximum=(time, MAX_ID))]
+        if due:
+            self._cancelations.append(Cancelation([self._open[order_id] for order_id in due], CancelReason.EXPIRED))
+        for deadline, name in list(self._deadlines):
+            if deadline > time:
+                break
+            self._disarm(name)
+            orders = sorted(self._accounts[name].orders.values(), key=_order_id)
+            self._cancelations.append(Cancelation(orders, CancelReason.DEAD_MANS_SWITCH, CancelAllElapsed(name)))
+        return self._finish(Work())
+
+    def _cancel_all_after(self, command: CancelAllAfter, time: int) -> Result:
+        if not checks.is_name(command.account):
+            return Refusal(RejectReason.INVALID_ACCOUNT, "account")
+        if not 0 <= command.delay <= MAX_DELAY:
+            return Refusal(RejectReason.INVALID_DELAY, "delay")
+        self._disarm(command.account)
+        deadline = time + command.delay if command.delay else None
+        if deadline is not None:
+            self._account(command.account).deadline = deadline
+            self._deadlines.add((deadline, command.account))
+        return Outcome((CancelAllScheduled(command.account, deadline),))
+
+    def _disarm(self, name: str) -> None:
+        account = self._accounts.get(name)
+        if account is not None and account.deadline is not None:
+            self._deadlines.remove((account.deadline, name))
+            account.deadline = None
+
+    # Instruments and accounts
 
     def _define_instrument(self, command: DefineInstrument) -> Result:
-        if refusal := _refuse_definition(command):
+        if refusal := checks.refuse_definition(command):
             return refusal
         rules = Instrument(
-            command.symbol, command.tick_size, command.lot_size, command.min_quantity, command.max_quantity
+            symbol=command.symbol,
+            tick_size=command.tick_size,
+            lot_size=command.lot_size,
+            min_quantity=command.min_quantity,
+            max_quantity=command.max_quantity,
+            lowest_price=command.lowest_price,
+            highest_price=command.highest_price,
+            band_basis_points=command.band_basis_points,
         )
         book = self._books.get(command.symbol)
         if book is None:
             self._books[command.symbol] = OrderBook(rules)
+        elif book.status is InstrumentStatus.DELISTED:
+            return Refusal(RejectReason.INSTRUMENT_DELISTED, "symbol")
         elif rules.tick != book.instrument.tick:
             return Refusal(RejectReason.INSTRUMENT_RULES_FIXED, "tick_size")
         elif rules.lot != book.instrument.lot:
             return Refusal(RejectReason.INSTRUMENT_RULES_FIXED, "lot_size")
         else:
-            book.instrument = rules
+            book.instrument = replace(rules, status=book.status)
         return Outcome((InstrumentDefined(command.symbol),))
 
-    # Refusals that depend on what the exchange holds
+    def _set_instrument_status(self, command: SetInstrumentStatus) -> Result:
+        book = self._books.get(command.symbol)
+        if book is None:
+            return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
+        if book.status is InstrumentStatus.DELISTED:
+            return Refusal(RejectReason.INSTRUMENT_DELISTED, "symbol")
+        book.instrument = replace(book.instrument, status=command.status)
+        changed = InstrumentStatusChanged(command.symbol, command.status)
+        if command.status is not InstrumentStatus.DELISTED:
+            return Outcome((changed,))
+        return self._cancel_together([*book, *book.stops], CancelReason.DELISTED, Work(), changed)
 
-    def _refuse_now(self, command: PlaceOrder, book: OrderBook) -> Refusal | None:
-        if command.client_order_id is not None:
-            first = self._client_order_ids.find(command.account, command.client_order_id)
-            if first is not None:
-                return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", first)
-        if len(self._resting) >= MAX_RESTING_ORDERS:
-            return Refusal(RejectReason.TOO_MANY_ORDERS)
-        if command.post_only and book.makers(command.side).reaches(command.price):
-            return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "post_only")
-        return None
+    def _set_account_limits(self, command: SetAccountLimits) -> Result:
+        if refusal := checks.refuse_account_limits(command, self._books):
+            return refusal
+        account = self._account(command.account)
+        for book in self._books.values():
+            if (holding := book.holdings.get(command.account)) is not None:
+                holding.limits = None
+        for limits in command.symbols:
+            self._holding(self._books[limits.symbol], command.account).limits = limits
+        account.max_open_orders = command.max_open_orders
+        account.limited = bool(command.symbols) or command.max_open_orders is not None
+        return Outcome((AccountLimitsSet(command.account),))
 
-    # Matching
-
-    def _execute(
-        self, order: Order, book: OrderBook, events: list[Event], touched: dict[tuple[Side, int], PriceLevel]
-    ) -> Outcome:
-        """Trade what can be traded, then let the rest of the order rest or cancel it."""
-        makers = book.makers(order.side)
-        killed = order.time_in_force is TimeInForce.FOK and not makers.can_fill(order.remaining, order.price, MAX_FILLS)
-        stopped_at_limit = not killed and makers.reaches(order.price) and self._trade(order, makers, events, touched)
-        if not order.remaining:
-            return _outcome(order, events, touched)
-        if reason := _reason_to_cancel(order, killed, stopped_at_limit):
-            events.append(OrderCanceled(order.state, reason))
-        else:
-            self._resting[order.order_id] = order
-            _touch(touched, order.side, book.own(order.side).add(order))
-        return _outcome(order, events, touched)
-
-    def _trade(
-        self, taker: Order, makers: BookSide, events: list[Event], touched: dict[tuple[Side, int], PriceLevel]
-    ) -> bool:
-        """Fill the taker from the best makers within its limit. True when MAX_FILLS stopped it."""
-        for _ in range(MAX_FILLS):
-            level = makers.best
-            assert level is not None
-            maker = level.head
-            assert maker is not None
-            quantity = min(taker.remaining, maker.remaining)
-            self._last_trade_id += 1
-            events.append(
-                TradeExecuted(
-                    self._last_trade_id,
-                    taker.symbol,
-                    level.price,
-                    quantity,
-                    taker.side,
-                    maker.order_id,
-                    taker.order_id,
-                )
-            )
-            self._fill_maker(maker, makers, quantity)
-            taker.remaining -= quantity
-            taker.notional += quantity * level.price
-            _touch(touched, maker.side, level)
-            if not taker.remaining or not makers.reaches(taker.price):
-                return False
-        return True
-
-    def _fill_maker(self, maker: Order, side: BookSide, quantity: int) -> None:
-        level = maker.level
-        assert level is not None
-        maker.notional += quantity * level.price
-        if quantity == maker.remaining:
-            side.remove(maker)
-            maker.remaining = 0
-            del self._resting[maker.order_id]
-        else:
-            maker.remaining -= quantity
-            level.quantity -= quantity
-
-    def _take_out(self, order: Order) -> PriceLevel:
-        del self._resting[order.order_id]
-        return self._books[order.symbol].own(order.side).remove(order)
+    def _set_kill_switch(self, command: SetKillSwitch) -> Result:
+        if not checks.is_name(command.account):
+            return Refusal(RejectReason.INVALID_ACCOUNT, "account")
+        account = self._account(command.account)
+        account.killed = command.engaged
+        changed = KillSwitchSet(command.account, command.engaged)
+        if not command.engaged:
+            return Outcome((changed,))
+        return self._cancel_together(account.orders.values(), CancelReason.KILL_SWITCH, Work(), changed)
 
     # What can be read
 
     @property
     def resting_orders(self) -> int:
-        return len(self._resting)
+        """Open orders: in a book, or stops that wait."""
+        return len(self._open)
 
     def symbol_of(self, order_id: int) -> str | None:
-        """What a resting order is an order for."""
-        order = self._resting.get(order_id)
+        """What an open order is an order for."""
+        order = self._open.get(order_id)
         return None if order is None else order.symbol
+
+    def order_id_of(self, account: str, client_order_id: str) -> int | None:
+        """The order that a client order id was last used for, as far as the window goes back."""
+        first = self._client_order_ids.find(account, client_order_id)
+        return None if first is None else first.order_id
 
     @property
     def instruments(self) -> list[Instrument]:
@@ -232,143 +792,139 @@ class Engine:
         return book.bids.depth(levels), book.asks.depth(levels)
 
     def resting(self, symbol: str) -> list[tuple[Side, int, int, int]]:
-        """(side, price, order_id, remaining) of every resting order, in priority order, bids first."""
-        return [(order.side, order.price or 0, order.order_id, order.remaining) for order in self._books[symbol]]
+        """(side, price, order_id, shown quantity) of every order in the book, in priority order, bids first."""
+        return [(order.side, order.price or 0, order.order_id, order.shown) for order in self._books[symbol]]
+
+    def stops(self, symbol: str) -> list[tuple[Side, int, int, int]]:
+        """(side, stop_price, order_id, quantity) of every stop that waits, buys first, the nearest first."""
+        return [
+            (order.side, order.stop_price or 0, order.order_id, order.remaining) for order in self._books[symbol].stops
+        ]
+
+    def position(self, account: str, symbol: str) -> int:
+        """Lots bought less lots sold."""
+        holding = self._books[symbol].holdings.get(account)
+        return 0 if holding is None else holding.position
+
+    def open_orders(self, account: str) -> list[int]:
+        """Ids of the account's open orders, ascending."""
+        return sorted(self._accounts[account].orders) if account in self._accounts else []
 
     def state_hash(self) -> bytes:
         """Names the whole state: equal for two engines exactly when they will answer everything alike.
 
-        Costs a walk over every resting order and remembered client order id.
+        Costs a walk over every open order and remembered client order id.
         """
         digest = blake2b(digest_size=32)
-        digest.update(_state_encoder.encode((self._last_order_id, self._last_trade_id)))
-        for symbol in sorted(self._books):
-            digest.update(_state_encoder.encode(self._books[symbol].instrument))
-            for order in self._books[symbol]:
-                digest.update(_state_encoder.encode(order.state))
-        for entry in self._client_order_ids:
-            digest.update(_state_encoder.encode(entry))
+        for part in self._state():
+            digest.update(_state_encoder.encode(part))
         return digest.digest()
+
+    def _state(self) -> Iterator[object]:
+        yield self._last_order_id, self._last_trade_id
+        for symbol in sorted(self._books):
+            book = self._books[symbol]
+            yield book.instrument, book.last_price, book.last_trade_id
+            for order in book:
+                yield order.state, order.hidden
+            for order in book.stops:
+                yield order.state
+            for name in sorted(book.holdings):
+                holding = book.holdings[name]
+                if holding.position or holding.limits:
+                    yield name, holding.position, holding.limits
+        for name in sorted(self._accounts):
+            account = self._accounts[name]
+            if account.killed or account.deadline is not None or account.max_open_orders is not None:
+                yield name, account.killed, account.deadline, account.max_open_orders
+        for job in self._cancelations:
+            yield [order.order_id for order in job.orders], job.reason, job.announcement
+        for order, trade_id in self._triggered:
+            yield order.state, trade_id
+        yield from self._client_order_ids
 
     def check(self) -> None:
         """Assert every invariant."""
-        resting = {}
+        found = {order.order_id: order for order, _ in self._triggered}
         for symbol, book in self._books.items():
             book.check()
-            for order in book:
+            for order in (*book, *book.stops):
                 assert order.symbol == symbol, "an order in a foreign book"
-                resting[order.order_id] = order
-        assert resting == self._resting, "the index and the books hold different orders"
+                assert order.order_id not in found, "an order in two places"
+                assert book.holdings[order.holding.account.name] is order.holding, "an order with a foreign holding"
+                found[order.order_id] = order
+            assert not sum(holding.position for holding in book.holdings.values()), "bought and sold differ"
+        assert found == self._open, "the index and the books hold different orders"
+        by_account = [order for account in self._accounts.values() for order in account.orders.items()]
+        assert dict(by_account) == self._open, "the accounts and the index hold different orders"
+        expiries = {(order.expires_at, order.order_id) for order in self._open.values() if order.expires_at}
+        assert expiries == set(self._expiries), "an expiry that is not that of an open order"
         assert len(self._client_order_ids) <= CLIENT_ORDER_ID_WINDOW, "the window of client order ids grew too large"
 
 
-class ClientOrderIds:
-    """The latest client order ids and the orders they were used for; the oldest is forgotten first."""
-
-    def __init__(self) -> None:
-        self._order_ids: dict[str, int] = {}
-        self._oldest_first: deque[str] = deque()
-
-    def __len__(self) -> int:
-        return len(self._order_ids)
-
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter([(key, self._order_ids[key]) for key in self._oldest_first])
-
-    def find(self, account: str, client_order_id: str) -> int | None:
-        return self._order_ids.get(f"{account}/{client_order_id}")
-
-    def add(self, account: str, client_order_id: str, order_id: int) -> None:
-        key = f"{account}/{client_order_id}"
-        self._order_ids[key] = order_id
-        self._oldest_first.append(key)
-        if len(self._oldest_first) > CLIENT_ORDER_ID_WINDOW:
-            del self._order_ids[self._oldest_first.popleft()]
+def _order_id(order: Order) -> int:
+    return order.order_id
 
 
-def _refuse_terms(command: PlaceOrder, instrument: Instrument) -> Refusal | None:
-    """What is wrong with the order itself, whatever the book holds."""
-    if not _NAME.fullmatch(command.account):
-        return Refusal(RejectReason.INVALID_ACCOUNT, "account")
-    if command.client_order_id is not None and not _NAME.fullmatch(command.client_order_id):
-        return Refusal(RejectReason.INVALID_CLIENT_ORDER_ID, "client_order_id")
-    if not instrument.min_quantity <= command.quantity <= instrument.max_quantity:
-        return Refusal(RejectReason.QUANTITY_OUT_OF_RANGE, "quantity")
-    is_limit = command.type is OrderType.LIMIT
-    if is_limit and command.price is None:
-        return Refusal(RejectReason.PRICE_REQUIRED, "price")
-    if not is_limit and command.price is not None:
-        return Refusal(RejectReason.PRICE_NOT_ALLOWED, "price")
-    if command.price is not None and not 1 <= command.price <= MAX_PRICE:
-        return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
-    if command.post_only and not (is_limit and command.time_in_force is TimeInForce.GTC):
-        return Refusal(RejectReason.POST_ONLY_NOT_ALLOWED, "post_only")
-    return None
-
-
-def _refuse_amendment(command: AmendOrder, order: Order, book: OrderBook) -> Refusal | None:
-    if command.price is None and command.quantity is None:
-        return Refusal(RejectReason.NOTHING_TO_AMEND)
-    rules = book.instrument
-    if command.quantity is not None and not rules.min_quantity <= command.quantity <= rules.max_quantity:
-        return Refusal(RejectReason.QUANTITY_OUT_OF_RANGE, "quantity")
-    if command.price is None:
+def _refuse_limits(command: PlaceOrder, account: Account, book: OrderBook, batch: Batch | None) -> Refusal | None:
+    """The limits of an account that has some."""
+    open_orders = len(account.orders) + (0 if batch is None else batch.change_in_open_orders(account.name))
+    if refusal := checks.refuse_open_orders(account, open_orders):
+        return refusal
+    holding = book.holdings.get(account.name)
+    limits = None if holding is None else holding.limits
+    if limits is None:
         return None
-    if not 1 <= command.price <= MAX_PRICE:
-        return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
-    falls_below_filled = command.quantity is not None and command.quantity <= order.quantity - order.remaining
-    if order.post_only and not falls_below_filled and book.makers(order.side).reaches(command.price):
-        return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "price")
-    return None
+    if refusal := checks.refuse_size(command, limits, book):
+        return refusal
+    quantity = _expected_quantity(command, book)
+    if quantity is None:
+        return None
+    waiting = _waiting_quantity(account, command.symbol, command.side, batch)
+    return checks.refuse_position(command.side, quantity, waiting, holding, limits)
 
 
-def _refuse_definition(command: DefineInstrument) -> Refusal | None:
-    if not _SYMBOL.fullmatch(command.symbol):
-        return Refusal(RejectReason.INVALID_SYMBOL, "symbol")
-    for field in ("tick_size", "lot_size"):
-        try:
-            Step.of(getattr(command, field))
-        except NotDecimal:
-            return Refusal(RejectReason.INVALID_INSTRUMENT, field)
-    if not 1 <= command.min_quantity <= command.max_quantity:
-        return Refusal(RejectReason.INVALID_INSTRUMENT, "min_quantity")
-    if command.max_quantity > MAX_QUANTITY:
-        return Refusal(RejectReason.INVALID_INSTRUMENT, "max_quantity")
-    return None
+def _expected_quantity(command: PlaceOrder, book: OrderBook) -> int | None:
+    """What the order may fill; of an order by notional at the best price, None if there is none."""
+    if command.terms is None or command.terms.notional is None:
+        return command.quantity
+    price = checks.best_price(book, command.side)
+    return None if price is None else command.terms.notional // price
 
 
-def _reason_to_cancel(order: Order, killed: bool, stopped_at_limit: bool) -> CancelReason | None:
+def _waiting_quantity(account: Account, symbol: str, side: Side, batch: Batch | None) -> int:
+    """What the account's open orders may still fill on one side."""
+    waiting = sum(
+        order.remaining
+        for order in account.orders.values()
+        if order.symbol == symbol and order.side is side and not (batch is not None and batch.cancels(order))
+    )
+    return waiting + (0 if batch is None else batch.placed_quantity(account.name, symbol, side))
+
+
+def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: int) -> bool:
+    """Is there enough for the whole order within the limit, from at most this many makers, own ones left out?"""
+    prevention = SelfTradePrevention.NONE if order.terms is None else order.terms.self_trade_prevention
+    needed = order.remaining
+    for maker, quantity, is_first in makers.slices(limit):
+        is_own = prevention is not SelfTradePrevention.NONE and maker.holding is order.holding
+        if is_own and prevention is not SelfTradePrevention.CANCEL_OLDEST:
+            return False
+        if is_own and not is_first:
+            continue  # it was canceled at the first meeting
+        if not most_makers:
+            return False
+        most_makers -= 1
+        needed -= 0 if is_own else quantity
+        if needed <= 0:
+            return True
+    return False
+
+
+def _reason_not_to_rest(order: Order, makers: BookSide, is_own_limit: bool) -> CancelReason | None:
     """Why what is left of an order that has done its trading must not rest, if so."""
-    if killed:
-        return CancelReason.FILL_OR_KILL
-    if stopped_at_limit:
-        return CancelReason.FILL_LIMIT
-    if order.type is OrderType.MARKET:
+    if order.type in LIMIT_TYPES:
+        return CancelReason.IMMEDIATE_OR_CANCEL if order.time_in_force is TimeInForce.IOC else None
+    if makers.best is None:
         return CancelReason.NO_LIQUIDITY
-    if order.time_in_force is TimeInForce.IOC:
-        return CancelReason.IMMEDIATE_OR_CANCEL
-    return None
-
-
-def _shrink(order: Order, quantity: int) -> Outcome:
-    """A smaller total at the same price: the order keeps its place."""
-    level = order.level
-    assert level is not None
-    decrease = order.quantity - quantity
-    order.quantity -= decrease
-    order.remaining -= decrease
-    level.quantity -= decrease
-    return _outcome(order, [OrderAmended(order.state, priority_kept=True)], _touch({}, order.side, level))
-
-
-def _touch(
-    touched: dict[tuple[Side, int], PriceLevel], side: Side, level: PriceLevel
-) -> dict[tuple[Side, int], PriceLevel]:
-    """Remember that the level's total may have changed; a level made anew at the same price takes its place."""
-    touched[side, level.price] = level
-    return touched
-
-
-def _outcome(order: Order, events: list[Event], touched: dict[tuple[Side, int], PriceLevel]) -> Outcome:
-    levels = [LevelChanged(order.symbol, side, price, level.quantity) for (side, price), level in touched.items()]
-    return Outcome(tuple(events), tuple(levels))
+    return CancelReason.PROTECTION_PRICE if is_own_limit else CancelReason.PRICE_BAND

@@ -1,6 +1,6 @@
 """The journal folded into an engine, proving on the way that the same commands still lead to the same outcomes."""
 
-from contracts.commits import Chain, JournalBroken
+from contracts.commits import VERSION, Chain, JournalBroken
 from contracts.messages import Commit
 from matcher.engine import Engine
 
@@ -13,12 +13,15 @@ class Replay:
         self.chain = Chain()
 
     def follow(self, sequence: int, payload: bytes) -> Commit:
-        """Apply the next journal message. Raises JournalBroken, naming it, when anything does not fit."""
+        """Apply the next journal message. Raises JournalBroken, naming it, when anything does not fit.
+
+        The hash of the state covers what a version knows, so an older version's is not compared: outcomes are.
+        """
         commit = self.chain.follow(sequence, payload)
-        if commit.state_hash is not None and commit.state_hash != self.engine.state_hash():
+        if commit.is_barrier and commit.version == VERSION and commit.state_hash != self.engine.state_hash():
             raise JournalBroken(sequence, "the state that it records is not the state that replaying gives")
         for number, (command, recorded) in enumerate(zip(commit.commands, commit.outcomes, strict=True), 1):
-            result = self.engine.apply(command, commit.time)
+            result = self.engine.apply(command, commit.time, sequence)
             if result != recorded:
                 raise JournalBroken(
                     sequence, f"command {number}, {command}, gives {result} when replayed; recorded is {recorded}"

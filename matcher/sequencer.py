@@ -15,10 +15,13 @@ import msgspec
 from contracts.commits import VERSION, Chain, encode_commit
 from contracts.messages import (
     MAX_COMMANDS,
+    AdvanceClock,
     CancelOrder,
+    CancelOrders,
     ClientCommand,
     Command,
     Commit,
+    Continue,
     Outcome,
     RequestRefusal,
     RequestRefused,
@@ -96,6 +99,15 @@ class Sequencer:
         self._execute(now)
         return None
 
+    @property
+    def next_due(self) -> int | None:
+        """When `advance` has to be called next, if it has."""
+        return self.engine.next_due
+
+    def advance(self, now: int) -> None:
+        """Let expire what is due, and finish what the last outcome of the journal had no room for."""
+        self._execute(now)
+
     def inspect(self, token: object, question: Callable[[Engine], object]) -> None:
         """Put a question to the engine; the answer comes with the next sealed commit, so it tells of durable state."""
         self._questions.append((token, question))
@@ -105,7 +117,7 @@ class Sequencer:
 
         Call it only when the commit sealed before is durable.
         """
-        if not self._results and not self._questions:
+        if not self._results and not self._questions and not self._commands:
             return None
         payload = self._write() if self._commands else None
         sequence, time = self.chain.sequence, now if self._time is None else self._time
@@ -131,33 +143,49 @@ class Sequencer:
         return payload
 
     def _room_for(self, commands: tuple[Command, ...]) -> float:
-        cancels_alone = all(type(command) is CancelOrder for command in commands)
+        cancels_alone = all(type(command) in (CancelOrder, CancelOrders) for command in commands)
         return self._backlog_room * (CANCEL_ROOM if cancels_alone else 1)
 
     def _execute(self, now: int) -> None:
-        """Run waiting commands until the open commit is full."""
-        while self._backlog and len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES:
-            if self._time is None:
-                self._time = max(now, self.chain.time)
-            request = self._backlog[0]
-            self._execute_request(request, self._time)
-            if not request.waiting:
-                self._backlog.popleft()
+        """Run waiting commands, and the matcher's own before them, until the open commit is full."""
+        while len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES:
+            time = max(now, self.chain.time) if self._time is None else self._time
+            if self.engine.unfinished:
+                self._execute_own(Continue(), time)
+            elif (due := self.engine.next_due) is not None and due <= time:
+                self._execute_own(AdvanceClock(), time)
+            elif self._backlog:
+                self._execute_request(self._backlog[0], time)
+                if not self._backlog[0].waiting:
+                    self._backlog.popleft()
+            else:
+                return
+
+    def _execute_own(self, command: Command, time: int) -> None:
+        self._time = time
+        result = self.engine.apply(command, time, self.chain.sequence + 1)
+        assert type(result) is Outcome
+        self._record(command, msgspec.Raw(_encoder.encode(result)))
+
+    def _record(self, command: Command, outcome: msgspec.Raw) -> None:
+        self._commands.append(command)
+        self._outcomes.append(outcome)
+        self._size += len(outcome)
 
     def _execute_request(self, request: Request, time: int) -> None:
         results: list[msgspec.Raw] = []
         self._results.append((request, results))
+        self._time = time
         self._size += request.size
+        engine, sequence = self.engine, self.chain.sequence + 1
         for command in request.commands[request.executed :]:
-            result = self.engine.apply(command, time)
+            result = engine.apply(command, time, sequence)
             encoded = msgspec.Raw(_encoder.encode(result))
             results.append(encoded)
             if type(result) is Outcome:
-                self._commands.append(command)
-                self._outcomes.append(encoded)
-                self._size += len(encoded)
+                self._record(command, encoded)
             request.executed += 1
-            if self._size >= COMMIT_BYTES:
+            if self._size >= COMMIT_BYTES or engine.unfinished:
                 break
         self.backlog -= len(results)
 

@@ -37,11 +37,17 @@ log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 2.0
 _RECHECK_SECONDS = 0.5
+_CLOCK_SECONDS = 0.05
+"""How late an expiry may be noticed. No order trades after it: a commit at that time expires it first."""
 _json = msgspec.json.Encoder()
 
 
 class OrderQuestion(msgspec.Struct, frozen=True):
-    order_id: int
+    """Which order: by its id, or by its account's id for it."""
+
+    order_id: int | None = None
+    account: str | None = None
+    client_order_id: str | None = None
 
 
 _order_decoder = msgspec.json.Decoder(OrderQuestion)
@@ -74,6 +80,7 @@ async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) ->
         matcher.commit_forever(stop),
         _recheck_on_reconnect(matcher, settings),
         _until_patience_ends(stop),
+        matcher.advance_forever(),
     )
 
 
@@ -145,6 +152,22 @@ class Matcher:
             else:
                 await self._work.wait()
                 self._work.clear()
+
+    async def advance_forever(self) -> None:
+        """Wake the sequencer when something is due: expiries, dead-man's switches, what a crash left unfinished."""
+        while True:
+            due = self.sequencer.next_due
+            if self.sequencer.engine.unfinished or (due is not None and due <= now_microseconds()):
+                self._advance()
+            await asyncio.sleep(_CLOCK_SECONDS)
+
+    def _advance(self) -> None:
+        try:
+            self.sequencer.advance(now_microseconds())
+        except Exception:
+            log.exception("stopping at once: what is due could not be carried out")
+            os._exit(1)
+        self._work.set()
 
     async def _stop_taking_requests(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -240,11 +263,12 @@ class Matcher:
 
     async def _order(self, question: bytes) -> bytes:
         try:
-            order_id = _order_decoder.decode(question).order_id
+            asked = _order_decoder.decode(question)
         except msgspec.MsgspecError as error:
             return _json.encode({"error": "invalid_question", "detail": str(error)})
-        sequence, symbol = await self._inspect(lambda engine: engine.symbol_of(order_id))
-        return _json.encode({"sequence": sequence, "symbol": symbol})
+        sequence, found = await self._inspect(lambda engine: _find_order(engine, asked))
+        assert isinstance(found, dict)
+        return _json.encode({"sequence": sequence, **found})
 
     async def confirm(self) -> None:
         """Return once it is certain that this is still the sole matcher; otherwise commit_forever ends."""
@@ -256,3 +280,10 @@ class Matcher:
         self.sequencer.inspect(waiter, question)
         self._work.set()
         return await waiter
+
+
+def _find_order(engine: Engine, asked: OrderQuestion) -> dict[str, object]:
+    order_id = asked.order_id
+    if order_id is None and asked.account is not None and asked.client_order_id is not None:
+        order_id = engine.order_id_of(asked.account, asked.client_order_id)
+    return {"order_id": order_id, "symbol": None if order_id is None else engine.symbol_of(order_id)}

@@ -1,0 +1,86 @@
+"""What an all-or-nothing batch means while its items are checked, before any of them is carried out. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from contracts.messages import (
+    AmendOrder,
+    CancelOrder,
+    OrderCommand,
+    OrderType,
+    PlaceOrder,
+    Refusal,
+    RejectReason,
+    Side,
+)
+from matcher.book import Order
+
+_GROUPS = (CancelOrder, AmendOrder, PlaceOrder)
+"""Carried out in this order: room is made before it is used."""
+
+
+class Batch:
+    """The items, and of those checked so far how they change what the later ones are judged by."""
+
+    def __init__(self, items: tuple[OrderCommand, ...], open_orders: Mapping[int, Order]) -> None:
+        self.items = items
+        self._canceled = {item.order_id for item in items if isinstance(item, CancelOrder)} & open_orders.keys()
+        self._open = open_orders
+        self._placed: list[tuple[PlaceOrder, int]] = []
+        self._resting = list(self._prices())
+
+    def _prices(self) -> Iterator[tuple[str, Side, int]]:
+        """Symbol, side and price of everything that the batch may leave in the book."""
+        for item in self.items:
+            if isinstance(item, PlaceOrder) and item.type is OrderType.LIMIT and item.price is not None:
+                yield item.symbol, item.side, item.price
+            elif isinstance(item, AmendOrder) and item.price is not None:
+                order = self._open.get(item.order_id)
+                if order is not None and not order.waits_for_trigger:
+                    yield order.symbol, order.side, item.price
+
+    def place(self, item: PlaceOrder, quantity: int) -> None:
+        """A place item has passed its checks; `quantity` is what it may fill."""
+        self._placed.append((item, quantity))
+
+    def cancels(self, order: Order) -> bool:
+        return order.order_id in self._canceled
+
+    def change_in_open_orders(self, account: str) -> int:
+        canceled = sum(self._open[order_id].holding.account.name == account for order_id in self._canceled)
+        return sum(item.account == account for item, _ in self._placed) - canceled
+
+    def placed_quantity(self, account: str, symbol: str, side: Side) -> int:
+        of_interest = (account, symbol, side)
+        return sum(quantity for item, quantity in self._placed if (item.account, item.symbol, item.side) == of_interest)
+
+    def crosses_itself(self, symbol: str, side: Side, price: int) -> bool:
+        """Would an order at this price meet another one of the batch?"""
+        return any(
+            other_symbol == symbol
+            and other_side is side.opposite
+            and (other_price <= price if side is Side.BUY else other_price >= price)
+            for other_symbol, other_side, other_price in self._resting
+        )
+
+    def in_order(self) -> Iterator[tuple[int, OrderCommand]]:
+        """The items as they are carried out, each with its number."""
+        for group in _GROUPS:
+            yield from ((number, item) for number, item in enumerate(self.items) if isinstance(item, group))
+
+
+def refuse_conflicts(items: tuple[OrderCommand, ...]) -> Refusal | None:
+    """Items that are in each other's way whatever the exchange holds."""
+    named: set[object] = set()
+    for number, item in enumerate(items):
+        if isinstance(item, PlaceOrder):
+            if item.client_order_id is None:
+                continue
+            name: object = (item.account, item.client_order_id)
+            refusal = Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", item=number)
+        else:
+            name = item.order_id
+            refusal = Refusal(RejectReason.SAME_ORDER_TWICE, "order_id", item=number)
+        if name in named:
+            return refusal
+        named.add(name)
+    return None

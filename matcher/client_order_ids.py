@@ -1,0 +1,54 @@
+"""Which client order ids have been used, for what, and where the first answer is. Pure."""
+
+from collections import deque
+from collections.abc import Iterator
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+import msgspec
+
+from contracts.messages import CLIENT_ORDER_ID_WINDOW, PlaceOrder
+
+_DIGEST_SIZE = 8
+_packed = Struct(f">QQ{_DIGEST_SIZE}s")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class FirstUse(NamedTuple):
+    """`sequence`: the commit that took it; `digest` of the whole order as it was sent."""
+
+    order_id: int
+    sequence: int
+    digest: bytes
+
+
+class ClientOrderIds:
+    """The latest client order ids of all accounts; the oldest is forgotten first."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, bytes] = {}
+        """Packed: a million of them are in memory."""
+        self._oldest_first: deque[str] = deque()
+
+    def __len__(self) -> int:
+        return len(self._uses)
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return iter([(key, self._uses[key]) for key in self._oldest_first])
+
+    def find(self, account: str, client_order_id: str) -> FirstUse | None:
+        packed = self._uses.get(f"{account}/{client_order_id}")
+        return None if packed is None else FirstUse(*_packed.unpack(packed))
+
+    def add(self, command: PlaceOrder, order_id: int, sequence: int) -> None:
+        key = f"{command.account}/{command.client_order_id}"
+        self._uses[key] = _packed.pack(order_id, sequence, digest_of(command))
+        self._oldest_first.append(key)
+        if len(self._oldest_first) > CLIENT_ORDER_ID_WINDOW:
+            del self._uses[self._oldest_first.popleft()]
+
+
+def digest_of(command: PlaceOrder) -> bytes:
+    """Equal for equal orders; for others, once in 2**64."""
+    return blake2b(_encoder.encode(command), digest_size=_DIGEST_SIZE).digest()
