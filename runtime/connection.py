@@ -5,9 +5,13 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakKeyDictionary
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from runtime.micro import Failure, Service
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +51,21 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
         connect_timeout=2,
         flush_timeout=5,
         pending_size=16 * 1024 * 1024,
-        inbox_prefix=inbox_prefix or f"_INBOX_{name}",
+        inbox_prefix=inbox_prefix or inbox_of(url) or f"_INBOX_{name}",
     )
     return connection
+
+
+def inbox_of(url: str) -> str | None:
+    """Where the user in the address may be answered (nats/accounts.conf); None if it names no user."""
+    user = urlsplit(url).username
+    return f"_INBOX_{user}" if user else None
+
+
+def without_password(url: str) -> str:
+    """The address as it may be shown and logged."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 async def close(connection: Client) -> None:
@@ -101,20 +117,37 @@ def _has_ended(task: "asyncio.Task[None] | None") -> bool:
     return task is None or task.done()
 
 
+_services: "WeakKeyDictionary[Client, Service]" = WeakKeyDictionary()
+
+
 async def respond(
-    connection: Client, subject: str, answer: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
+    connection: Client, subject: str, answer: Callable[[bytes], Awaitable[bytes | Failure]], *, queue: str = ""
 ) -> None:
-    """Answer requests on `subject`, any number at once. Of all responders with the same `queue`, one gets each."""
-    running: set[asyncio.Task[None]] = set()
+    """Answer requests on `subject`, any number at once. Of all responders with the same `queue`, one gets each.
 
-    async def reply(payload: bytes, inbox: str) -> None:
-        answered = await answer(payload)
-        if inbox:  # a plain publish asks for no answer
-            await connection.publish(inbox, answered)
+    It becomes an endpoint of the process's NATS service (runtime.micro).
+    """
 
-    async def on_request(message: Msg) -> None:
-        task = asyncio.create_task(reply(message.data, message.reply))
-        running.add(task)
-        task.add_done_callback(running.discard)
+    async def by_content(message: Msg) -> bytes | Failure:
+        return await answer(message.data)
 
-    await connection.subscribe(subject, queue=queue, cb=on_request)
+    await (await _service(connection)).add(subject, by_content, queue)
+
+
+async def respond_by_subject(
+    connection: Client, subject: str, answer: Callable[[str, bytes], Awaitable[bytes | Failure]], *, queue: str = ""
+) -> None:
+    """`respond` for a subject with wildcards: `answer` is also given the subject that was asked."""
+
+    async def by_subject(message: Msg) -> bytes | Failure:
+        return await answer(message.subject, message.data)
+
+    await (await _service(connection)).add(subject, by_subject, queue)
+
+
+async def _service(connection: Client) -> Service:
+    service = _services.get(connection)
+    if service is None:
+        service = _services[connection] = Service(connection, connection.options["name"] or "service")
+        await service.start()
+    return service

@@ -1,0 +1,171 @@
+"""What can be asked of a process over NATS, as a service that `nats micro` finds, lists and probes.
+
+The protocol is that of NATS services (ADR-32): PING, INFO and STATS under $SRV, and refusals in headers. nats-py's own
+`nats.micro` is not used: it answers one request of a subject after the other, and always in a queue group.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+log = logging.getLogger(__name__)
+
+PREFIX = "pricetime-"
+_ERROR = "Nats-Service-Error"
+_ERROR_CODE = "Nats-Service-Error-Code"
+_REPLY_ROOTS = ("_INBOX", "_R_.")
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The answer to a request that was not carried out: its content, and what the headers say of it."""
+
+    code: int
+    description: str
+    content: bytes
+
+
+Answer = Callable[[Msg], Awaitable[bytes | Failure]]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    text: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+DESCRIPTIONS = {
+    "matcher": Description(
+        "Carries out commands in the order in which they come, and writes the journal",
+        {"orders.submit": "commands in MessagePack, for programs: contracts/messages.py"},
+    ),
+    "recorder": Description("Keeps the journal, and what follows from it, in Postgres"),
+    "broadcaster": Description(
+        "Market data: asked for here, told on market.> and over WebSocket; and to each account its own orders"
+    ),
+    "gateway": Description("Order entry in JSON, as over REST"),
+}
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    subject: str
+    queue: str
+    requests: int = 0
+    errors: int = 0
+    nanoseconds: int = 0
+    last_error: str = ""
+
+    @property
+    def info(self) -> dict[str, object]:
+        words = (token for token in self.subject.split(".") if token != "*")
+        return {"name": "-".join(words), "subject": self.subject, "queue_group": self.queue}
+
+    @property
+    def stats(self) -> dict[str, object]:
+        return self.info | {
+            "num_requests": self.requests,
+            "num_errors": self.errors,
+            "last_error": self.last_error,
+            "processing_time": self.nanoseconds,
+            "average_processing_time": self.nanoseconds // max(self.requests, 1),
+        }
+
+
+class Service:
+    """One process's service. `start` it, then `add` what it answers."""
+
+    def __init__(self, connection: Client, name: str) -> None:
+        described = DESCRIPTIONS.get(name, Description(""))
+        self._connection = connection
+        self._identity: dict[str, object] = {
+            "name": f"{PREFIX}{name}",
+            "id": connection.new_inbox().rsplit(".", 1)[-1],
+            "version": version("pricetime"),
+            "metadata": dict(described.metadata),
+        }
+        self._description = described.text
+        self._started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._endpoints: list[_Endpoint] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        name, number = self._identity["name"], self._identity["id"]
+        for verb, content in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
+            for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{name}", f"$SRV.{verb}.{name}.{number}"):
+                await self._connection.subscribe(subject, cb=self._telling(content))
+
+    async def add(self, subject: str, answer: Answer, queue: str) -> None:
+        """Answer requests on `subject`, any number at once."""
+        endpoint = _Endpoint(subject, queue)
+        self._endpoints.append(endpoint)
+
+        async def on_request(message: Msg) -> None:
+            task = asyncio.create_task(self._carry_out(endpoint, answer, message))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+        await self._connection.subscribe(subject, queue=queue, cb=on_request)
+
+    async def _carry_out(self, endpoint: _Endpoint, answer: Answer, message: Msg) -> None:
+        started = time.perf_counter_ns()
+        answered = await _answered(answer, message)
+        endpoint.requests += 1
+        endpoint.nanoseconds += time.perf_counter_ns() - started
+        if isinstance(answered, Failure):
+            endpoint.errors += 1
+            endpoint.last_error = f"{answered.code}:{answered.description}"
+        await self._reply(message, answered)
+
+    async def _reply(self, message: Msg, answered: bytes | Failure) -> None:
+        if not message.reply.startswith(_REPLY_ROOTS):
+            return  # a plain publish; or somebody who would have us write where only we may
+        try:
+            if isinstance(answered, Failure):
+                headers = {_ERROR: answered.description, _ERROR_CODE: str(answered.code)}
+                await self._connection.publish(message.reply, answered.content, headers=headers)
+            else:
+                await self._connection.publish(message.reply, answered)
+        except NatsError as error:
+            log.warning("an answer could not be sent: %s", error or type(error).__name__)
+
+    def _telling(self, content: Callable[[], dict[str, object]]) -> Callable[[Msg], Awaitable[None]]:
+        async def tell(message: Msg) -> None:
+            await self._reply(message, _encode(content()))
+
+        return tell
+
+    def _ping(self) -> dict[str, object]:
+        return self._identity | {"type": "io.nats.micro.v1.ping_response"}
+
+    def _info(self) -> dict[str, object]:
+        return self._identity | {
+            "type": "io.nats.micro.v1.info_response",
+            "description": self._description,
+            "endpoints": [endpoint.info for endpoint in self._endpoints],
+        }
+
+    def _stats(self) -> dict[str, object]:
+        return self._identity | {
+            "type": "io.nats.micro.v1.stats_response",
+            "started": self._started,
+            "endpoints": [endpoint.stats for endpoint in self._endpoints],
+        }
+
+
+async def _answered(answer: Answer, message: Msg) -> bytes | Failure:
+    try:
+        return await answer(message)
+    except Exception:
+        log.exception("a request on %s failed", message.subject)
+        return Failure(500, "internal_error", b'{"error":"internal_error"}')
