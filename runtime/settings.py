@@ -46,6 +46,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a read waits for Postgres or the broadcaster to reach what the client has been told."""
     max_body_bytes: int = 1_000_000
 
+    deferred_commands: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    """Requests answered with 202 that may wait; beyond it they are refused. So are those beyond `deferred_bytes`."""
+    deferred_bytes: Annotated[int, msgspec.Meta(ge=1_000_000)] = 256_000_000
+    deferred_patience_seconds: Annotated[float, msgspec.Meta(gt=0)] = 86_400.0
+    """How long a deferred command may wait to be carried out before it fails."""
+    deferred_results_seconds: Annotated[float, msgspec.Meta(ge=1)] = 604_800.0
+    """How long the result of a deferred command is kept."""
+
     require_keys: Literal["auto", "always"] = "auto"
     """auto: as soon as the first key has been made. Before that, only loopback is served."""
     published_host: str | None = None
