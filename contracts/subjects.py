@@ -22,7 +22,7 @@ COMMAND_RESULTS = "COMMAND_RESULTS"
 """Key-value bucket: what became of each stored request."""
 KEYS = "KEYS"
 """Key-value bucket: the API keys, hashed."""
-KEYS_CHANGED = "keys.changed"
+KEYS_CHANGED = "keys.changed.>"
 """Published by the server, without content, when a change of the API keys is stored."""
 
 # What each service can be asked, and says by itself
