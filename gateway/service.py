@@ -13,11 +13,12 @@ from entry.instruments import Instruments
 from entry.matcher_client import MatcherClient
 from entry.position import Position
 from gateway.app import create_app
+from gateway.deferred import Deferral
 from gateway.health import Health
 from gateway.history import History, close_pool, open_pool
 from gateway.people import answer_people
 from gateway.reads import Reads
-from gateway.routes import command_routes, health_routes, read_routes
+from gateway.routes import Route, command_routes, health_routes, read_routes
 from gateway.server import address, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
@@ -36,10 +37,18 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     instruments = Instruments(connection, settings.command_timeout_seconds)
     reads = Reads(connection, History(pool), instruments, position, settings.read_wait_seconds)
     matcher = MatcherClient(connection, settings.command_timeout_seconds, settings.backlog_commands)
-    exchange = Exchange(matcher, instruments, reads.find_order, position, settings.default_instrument)
+
+    def exchange_on(matcher: MatcherClient, instruments: Instruments) -> Exchange:
+        return Exchange(matcher, instruments, reads.find_order, position, settings.default_instrument)
+
+    def routes_on(matcher: MatcherClient, instruments: Instruments) -> list[Route]:
+        return command_routes(exchange_on(matcher, instruments), settings.max_body_bytes)
+
+    exchange = exchange_on(matcher, instruments)
+    deferral = Deferral(connection, settings, position, matcher, instruments, routes_on)
     app = create_app(
         [
-            *command_routes(exchange, settings.max_body_bytes),
+            *deferral.routes(command_routes(exchange, settings.max_body_bytes)),
             *read_routes(reads),
             *health_routes(Health(connection)),
             *site_routes(settings.default_instrument),
@@ -51,7 +60,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await answer_people(connection, exchange)
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener))
-        await first_of(serve(app, listener, stop), matcher.run(), watch(connection))
+        await first_of(serve(app, listener, stop), matcher.run(), deferral.run(), watch(connection))
     finally:
         await close_pool(pool)
         await close(connection)
