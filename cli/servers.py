@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.broker_users import BrokerUsers
 from cli.errors import CommandError
 from cli.processes import Program, spawn_options
 
@@ -55,13 +56,18 @@ def nats_plan(store: Path, host: str = "127.0.0.1", port: int = 0) -> NatsPlan:
     return NatsPlan(store, host, port or free_port(host), free_port("127.0.0.1"), f"pricetime-{secrets.token_hex(6)}")
 
 
-def nats_program(plan: NatsPlan) -> Program:
-    """Quotes in the variables: nats-server reads them as values of its configuration language."""
+def nats_program(plan: NatsPlan, users: BrokerUsers | None = None) -> Program:
+    """Without users everybody may do everything: for tests, and to look at data.
+
+    Quotes in the variables: nats-server reads them as values of its configuration language.
+    """
     plan.store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    configuration = nats_configuration() / "local.conf" if users is None else users.configuration
     return Program(
         name="nats",
-        command=(nats_executable(), "-c", str(nats_configuration() / "local.conf")),
+        command=(nats_executable(), "-c", str(configuration)),
         environment={
+            **({} if users is None else users.environment),
             "PRICETIME_NATS_STORE": _quoted(str(plan.store.absolute())),
             "PRICETIME_NATS_NAME": _quoted(plan.name),
             "PRICETIME_NATS_LISTEN": _quoted(f"{in_url(plan.host)}:{plan.port}"),

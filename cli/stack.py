@@ -1,6 +1,7 @@
 """The parts of a local stack together: their order, their settings, when they are ready, and run.json."""
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
+from cli.broker_users import BrokerUsers, write_configuration
 from cli.health import Health, HealthWatch, nats_health
 from cli.processes import Program
 from cli.runfile import RunFile, remove_run_file, write_run_file
@@ -20,11 +22,15 @@ from cli.servers import (
     NatsPlan,
     PostgresPlan,
     in_url,
+    nats_configuration,
     nats_program,
     postgres_program,
     remove_stale_pid_file,
 )
 from cli.supervisor import Supervisor
+from runtime.connection import close, connect
+from runtime.keys import Keys, is_loopback
+from runtime.settings import Settings, load_settings
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 STOP_ORDER = ("gateway", "broadcaster", "matcher", "recorder", "nats", "postgres")
@@ -44,6 +50,7 @@ class StackPlan:
     http: socket.socket
     ws: socket.socket
     nats: NatsPlan
+    users: BrokerUsers
     postgres: PostgresPlan
 
     @property
@@ -58,7 +65,7 @@ class StackPlan:
 def service_program(name: str, plan: StackPlan) -> Program:
     """`-P`: a folder named like a service, where the command was typed, must not be taken for it."""
     environment = {
-        "NATS_URL": plan.nats.url,
+        "NATS_URL": plan.users.url(name, plan.nats.url),
         "NATS_MONITOR_URL": plan.nats.monitor_url,
         "POSTGRES_URL": plan.postgres.url(),
         "DATA_DIR": str(plan.data),
@@ -89,6 +96,8 @@ class Stack:
         self._say = say
         self._supervisor = Supervisor(plan.data / "logs", say, self._on_change)
         self._ready = False
+        self._nats_is_open = False
+        self._keys_are_known = False
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -110,14 +119,15 @@ class Stack:
     async def _serve(self) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
             self._say("  starting nats-server and Postgres ...")
-            await self._supervisor.start(nats_program(self._plan.nats))
+            self._configure_nats(is_open=False)
+            await self._supervisor.start(nats_program(self._plan.nats, self._plan.users))
             await self._supervisor.start(postgres_program(self._plan.postgres))
             await self._until("nats-server", lambda: self._nats_is_well(client))
             await self._until("Postgres", self._postgres_is_well)
             self._say(f"  starting {', '.join(SERVICES)} ...")
             for name in SERVICES:
                 await self._supervisor.start(service_program(name, self._plan))
-            await asyncio.gather(self._announce(client), self._watch_nats(client), self._tidy())
+            await asyncio.gather(self._announce(client), self._watch_nats(client), self._guard_nats(), self._tidy())
 
     # Is it ready?
 
@@ -139,6 +149,8 @@ class Stack:
         """None when it is; otherwise what is missing."""
         if missing := self._supervisor.missing:
             return f"{', '.join(missing)} not running"
+        if not self._keys_are_known:
+            return "the API keys have not been read yet"
         try:
             answer = await client.get(f"{self._plan.http_url}/health/ready")
         except httpx.HTTPError as error:
@@ -184,6 +196,31 @@ class Stack:
                 self._say(f"nats-server {finding.why}; starting it again")
                 await self._supervisor.restart("nats")
 
+    async def _guard_nats(self) -> None:
+        """Whoever comes to NATS without a password may trade only as long as nothing asks for keys."""
+        logging.getLogger("runtime").setLevel(logging.ERROR)  # that nats-server is away is said by others
+        settings = load_settings()
+        connection = await connect(self._plan.users.url("operator", self._plan.nats.url), "operator")
+        try:
+            keys = Keys(connection, settings)
+            keys.listeners.append(lambda: self._open_nats(settings, keys))
+            await keys.start()
+            self._open_nats(settings, keys)
+            self._keys_are_known = True
+            await keys.run()
+        finally:
+            await close(connection)
+
+    def _open_nats(self, settings: Settings, keys: Keys) -> None:
+        is_open = settings.nats_open and is_loopback(self._plan.host) and not keys.required
+        if is_open != self._nats_is_open:
+            self._configure_nats(is_open=is_open)
+            self._supervisor.signal("nats", signal.SIGHUP)
+
+    def _configure_nats(self, *, is_open: bool) -> None:
+        write_configuration(self._plan.users, nats_configuration(), is_open=is_open)
+        self._nats_is_open = is_open
+
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(60)
@@ -201,7 +238,7 @@ class Stack:
         content = RunFile(
             http=plan.http_url,
             ws=plan.ws_url,
-            nats=plan.nats.url,
+            nats=plan.users.url("operator", plan.nats.url),
             postgres=plan.postgres.url(),
             pids=self._supervisor.pids,
             ready=self._ready,

@@ -90,6 +90,12 @@ class Supervisor:
             part.ended_by_us = True
             await _end(part.process, part.program)
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """To its process, if it runs."""
+        process = self._parts[name].process
+        if process is not None:
+            _signal(process, number)
+
     async def stop(self, name: str) -> None:
         """Stop it for good. A part that was never started is stopped already."""
         part = self._parts.get(name)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cli.broker_users import adopt_journal, prepare_broker_users
 from cli.errors import CommandError
 from cli.runfile import remove_run_file
 from cli.servers import listening_socket, nats_plan, prepare_postgres
@@ -51,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
             say("  setting up Postgres (once, some seconds) ...")
         postgres = prepare_postgres(data / "postgres")
         nats = nats_plan(data / "nats", arguments.host, arguments.nats_port)
-        asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, postgres)))
+        users = prepare_broker_users(data / "nats-users")
+        adopt_journal(nats.store)
+        asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres)))
     return 0
 
 

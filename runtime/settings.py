@@ -17,6 +17,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str = "nats://127.0.0.1:4222"
     nats_monitor_url: str = "http://127.0.0.1:8222"
     """Where nats-server answers /varz and /healthz; the matcher reads there whether the server syncs every write."""
+    nats_open: bool = True
+    """Whether one who comes to NATS without a password may trade, while there are no keys and only loopback is served.
+    If not, or otherwise, such a one may read market data. Acted on by `pricetime up`."""
     postgres_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
     data_dir: str = ".pricetime"
     """Where a service keeps files that it can do without (the broadcaster's snapshot)."""

@@ -1,0 +1,150 @@
+"""`pricetime nats-users`: logins for NATS that see and trade for one account, or only read market data.
+
+    pricetime nats-users add anna                     places orders for account anna, and sees them
+    pricetime nats-users add bot-1 --account anna     likewise, under another name
+    pricetime nats-users add screen --market          reads market data
+    pricetime nats-users list
+    pricetime nats-users remove anna
+    pricetime nats-users url operator                 the address with name and password, for `nats --server`
+
+A running exchange takes a change over at once, without a restart; a removed login is disconnected.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import nats
+import psutil
+from nats.errors import Error as NatsError
+
+from cli.broker_users import Login, add_login, list_logins, prepare_broker_users, remove_login, with_login
+from cli.errors import CommandError
+from cli.runfile import read_run_file, run_file_path
+from runtime.connection import without_password
+
+_TAKEN_OVER_SECONDS = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = commands.add_parser("add", help="make a login and show its password, once")
+    add.add_argument("name", metavar="NAME")
+    whose = add.add_mutually_exclusive_group()
+    whose.add_argument("--account", metavar="A", help="the account that it acts for (default: NAME)")
+    whose.add_argument("--market", action="store_true", help="it reads market data and nothing else")
+    remove = commands.add_parser("remove", help="end a login; who uses it is disconnected")
+    remove.add_argument("name", metavar="NAME")
+    url = commands.add_parser("url", help="print the address of NATS with a user's name and password")
+    url.add_argument("name", metavar="NAME", help="a login, or operator, admin, market")
+    listing = commands.add_parser("list", help="show the logins")
+    for command in (add, remove, url, listing):
+        command.add_argument(
+            "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the exchange"
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    folder = arguments.data / "nats-users"
+    match arguments.action:
+        case "add":
+            _add(arguments, folder)
+        case "remove":
+            removed = remove_login(folder, arguments.name)
+            print(f"{removed.name} is removed.{_taken_over(arguments.data, removed, wanted=False)}")
+        case "url":
+            print(with_login(_address(arguments.data), arguments.name, _password(folder, arguments.name)))
+        case _:
+            print("\n".join(_rows(list_logins(folder))))
+    return 0
+
+
+def _add(arguments: argparse.Namespace, folder: Path) -> None:
+    added = add_login(folder, arguments.name, None if arguments.market else arguments.account or arguments.name)
+    what = "reads market data" if added.account is None else f"trades for account {added.account}"
+    print(f"{added.name} {what}.{_taken_over(arguments.data, added, wanted=True)}")
+    print(f"  password  {added.password}")
+    print(
+        f"  try       nats --server {_address(arguments.data)} --user {added.name} --password {added.password} ", end=""
+    )
+    print("sub 'market.>'" if added.account is None else f"sub accounts.{added.account}.orders")
+
+
+def _rows(logins: list[Login]) -> list[str]:
+    if not logins:
+        return ["there are no logins; make one with: pricetime nats-users add NAME"]
+    return [f"{login.name:<24} {_rights(login)}" for login in sorted(logins, key=lambda login: login.name)]
+
+
+def _rights(login: Login) -> str:
+    return "market data" if login.account is None else f"account {login.account}"
+
+
+def _password(folder: Path, name: str) -> str:
+    passwords = {login.name: login.password for login in list_logins(folder)}
+    found = (prepare_broker_users(folder).passwords | passwords).get(name)
+    if found is None:
+        raise CommandError(f"there is no user {name}; see: pricetime nats-users list")
+    return found
+
+
+def _address(data: Path) -> str:
+    """Of the running exchange, or where the next one will be by default."""
+    return without_password(read_run_file(data).nats) if run_file_path(data).exists() else "nats://127.0.0.1:4222"
+
+
+# The running nats-server
+
+
+def _taken_over(data: Path, login: Login, *, wanted: bool) -> str:
+    """Have a running nats-server read its users again, and see that it did. What to say of it."""
+    if (pid := _broker(data)) is None:
+        return " No exchange runs on it; it takes effect at the next start."
+    os.kill(pid, signal.SIGHUP)
+    if not asyncio.run(_until(_address(data), login, wanted)):
+        raise CommandError(f"nats-server has not taken the change over; {data / 'logs' / 'nats.log'} may say why")
+    return ""
+
+
+def _broker(data: Path) -> int | None:
+    """The process of the nats-server that uses this folder: of an exchange that was killed, the number may be another's."""
+    if not run_file_path(data).exists():
+        return None
+    pid = read_run_file(data).pids.get("nats")
+    ours = str((data / "nats-users" / "nats.conf").resolve())
+    with suppress(psutil.Error):
+        if pid is not None and ours in psutil.Process(pid).cmdline():
+            return pid
+    return None
+
+
+async def _until(address: str, login: Login, wanted: bool) -> bool:
+    deadline = asyncio.get_running_loop().time() + _TAKEN_OVER_SECONDS
+    while await _can_connect(address, login) is not wanted:
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+async def _can_connect(address: str, login: Login) -> bool:
+    try:
+        connection = await nats.connect(
+            address,
+            user=login.name,
+            password=login.password,
+            allow_reconnect=False,
+            connect_timeout=2,
+            error_cb=_ignore,
+        )
+    except (NatsError, OSError, TimeoutError):
+        return False
+    await connection.close()
+    return True
+
+
+async def _ignore(_: Exception) -> None:
+    """The error that ends the attempt is raised as well."""
