@@ -17,6 +17,7 @@ from contracts.messages import (
     Command,
     Event,
     InstrumentStatus,
+    OrderAmended,
     OrderState,
     OrderStatus,
     OrderType,
@@ -98,7 +99,7 @@ class TradeView(Struct, frozen=True):
 class OrderView(Struct, frozen=True, kw_only=True):
     """An order. `sequence` is the journal sequence of its last change; `reason` says why it was canceled.
 
-    `trades` is there in the answer to a command only: the trades that the command led to.
+    In the answer to a command only: `trades`, which it led to, and of an amendment whether the order kept its place.
     """
 
     order_id: int
@@ -127,6 +128,7 @@ class OrderView(Struct, frozen=True, kw_only=True):
     expires_at: str | None
     self_trade_prevention: SelfTradePrevention
     trades: list[TradeView] | UnsetType = UNSET
+    priority_kept: bool | UnsetType = UNSET
 
 
 class DepthView(Struct, frozen=True):
@@ -248,6 +250,7 @@ def answer_view(part: AnswerPart, command: Command, events: Sequence[Event], ins
             for event in events
             if type(event) is TradeExecuted and order_id in (event.taker_order_id, event.maker_order_id)
         ],
+        priority_kept=events[0].priority_kept if type(events[0]) is OrderAmended else UNSET,
     )
 
 
@@ -260,6 +263,7 @@ def order_view(
     updated_at: int,
     sequence: int,
     trades: list[TradeView] | UnsetType = UNSET,
+    priority_kept: bool | UnsetType = UNSET,
 ) -> OrderView:
     tick, lot = instrument.tick, instrument.lot
     filled = order.filled_quantity
@@ -292,4 +296,5 @@ def order_view(
         expires_at=None if terms.expires_at is None else format_time(terms.expires_at),
         self_trade_prevention=terms.self_trade_prevention,
         trades=trades,
+        priority_kept=priority_kept,
     )

@@ -47,9 +47,13 @@ _decode = json.JSONDecoder(
 
 def read_fields(body: bytes, known: Collection[str]) -> Fields:
     """The fields of the object in `body`. Raises Declined if it is none, or a field is there twice or unknown."""
-    decoded = _decoded(body)
+    return fields_of(_decoded(body), known, "The body")
+
+
+def fields_of(decoded: object, known: Collection[str], what: str) -> Fields:
+    """The fields of an object within a body. Raises Declined if it is none or has others than the known ones."""
     if type(decoded) is not dict:
-        raise declined("invalid_type", f"The body must be a JSON object; this is {json_type(decoded)}.")
+        raise declined("invalid_type", f"{what} must be a JSON object; this is {json_type(decoded)}.")
     for name in decoded:
         if name not in known:
             raise declined(

@@ -1,35 +1,43 @@
-"""From what people write to commands: names and choices checked, decimals turned into ticks and lots.
+"""From what people write to commands about orders: names and choices checked, decimals turned into ticks and lots.
 
 Pure. Whatever has the wrong shape is declined here; the rules of the exchange are the engine's, except those without
 which there would be no whole number of ticks or lots to send it.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from collections.abc import Mapping
 from typing import TypeVar
 
-from contracts.decimals import NotDecimal, OffStep, Step
+from contracts.keys import OPEN, Access
 from contracts.messages import (
-    DEFAULT_ACCOUNT,
-    MAX_PRICE,
-    MAX_QUANTITY,
     NAME_PATTERN,
     SYMBOL_PATTERN,
     AmendOrder,
-    DefineInstrument,
+    CancelOrders,
     OrderType,
     PlaceOrder,
     RejectReason,
+    SelfTradePrevention,
     Side,
+    Terms,
     TimeInForce,
 )
 from contracts.views import Instrument
-from entry.bodies import Fields, Number, flag, json_type, literal, missing, text, wrong_type
-from entry.problems import Declined, declined, quoted
+from entry import values
+from entry.bodies import Fields, Number, flag, json_type, missing, text, wrong_type
+from entry.permissions import not_covered, trading_account
+from entry.problems import declined, quoted
 
 _Choice = TypeVar("_Choice")
 
+TERM_FIELDS = (
+    "stop_price",
+    "display_quantity",
+    "protection_price",
+    "notional",
+    "expires_at",
+    "self_trade_prevention",
+)
 PLACE_FIELDS = (
     "symbol",
     "side",
@@ -40,19 +48,18 @@ PLACE_FIELDS = (
     "post_only",
     "client_order_id",
     "account",
+    *TERM_FIELDS,
 )
-AMEND_FIELDS = ("price", "quantity")
-INSTRUMENT_FIELDS = ("tick_size", "lot_size", "min_quantity", "max_quantity")
+AMEND_FIELDS = ("price", "quantity", "stop_price")
+CANCEL_ALL_FIELDS = ("account", "symbol", "side")
 
 SIDES = {"buy": Side.BUY, "1": Side.BUY, "sell": Side.SELL, "-1": Side.SELL}
-TYPES = {"limit": OrderType.LIMIT, "market": OrderType.MARKET}
-TIMES_IN_FORCE = {"gtc": TimeInForce.GTC, "ioc": TimeInForce.IOC, "fok": TimeInForce.FOK}
+TYPES = {kind.value: kind for kind in OrderType}
+TIMES_IN_FORCE = {each.value.lower(): each for each in TimeInForce}
+SELF_TRADE_PREVENTIONS = {mode.value: mode for mode in SelfTradePrevention}
 
 is_symbol = re.compile(SYMBOL_PATTERN).fullmatch
 is_name = re.compile(NAME_PATTERN).fullmatch
-
-_UNIT = Step(1, 0)
-_EXACT = Context(prec=200)
 
 
 def order_symbol(fields: Fields, default: str) -> str:
@@ -71,52 +78,69 @@ def valid_symbol(symbol: str) -> str:
     )
 
 
-def place_order(fields: Fields, instrument: Instrument) -> PlaceOrder:
+def place_order(fields: Fields, instrument: Instrument, access: Access = OPEN) -> PlaceOrder:
     """The order described by the body's fields, for an instrument that the caller has found. Raises Declined."""
     kind = _type(fields)
     return PlaceOrder(
         symbol=instrument.symbol,
         side=_side(fields),
         type=kind,
-        quantity=_quantity(_required_quantity(fields), instrument, "quantity"),
-        price=_price(literal(fields, "price"), instrument),
+        quantity=_quantity(fields, instrument),
+        price=values.price(fields, instrument),
         time_in_force=_time_in_force(fields, kind),
         post_only=flag(fields, "post_only"),
-        account=account_name(text(fields, "account")),
+        account=trading_account(access, account_name(text(fields, "account"))),
         client_order_id=_client_order_id(fields),
+        terms=None if fields.keys().isdisjoint(TERM_FIELDS) else _terms(fields, instrument),
     )
+
+
+def with_key(fields: Fields, idempotency_key: str) -> Fields:
+    """The order with the Idempotency-Key of its request as client_order_id. Raises Declined if it has another one."""
+    key = _unquoted(idempotency_key)
+    if not is_name(key):
+        raise declined(
+            RejectReason.INVALID_CLIENT_ORDER_ID.value, _name_advice(key, "an Idempotency-Key"), "Idempotency-Key"
+        )
+    given = text(fields, "client_order_id")
+    if given not in (None, key):
+        raise declined(
+            "idempotency_key_mismatch",
+            f"The header says {quoted(key)}, the body {quoted(given or '')}: send one of them, or the same in both.",
+            "Idempotency-Key",
+        )
+    return fields | {"client_order_id": key}
 
 
 def amends_nothing(fields: Fields) -> bool:
-    return "price" not in fields and "quantity" not in fields
+    return fields.keys().isdisjoint(AMEND_FIELDS)
 
 
-def amend_order(order_id: int, fields: Fields, instrument: Instrument) -> AmendOrder:
+def amend_order(order_id: int, fields: Fields, instrument: Instrument, access: Access = OPEN) -> AmendOrder:
     """The amendment described by the body's fields of an order in `instrument`. Raises Declined."""
-    quantity = literal(fields, "quantity")
     return AmendOrder(
         order_id=order_id,
-        price=_price(literal(fields, "price"), instrument),
-        quantity=None if quantity is None else _quantity(quantity, instrument, "quantity"),
+        price=values.price(fields, instrument),
+        quantity=values.quantity(fields, instrument),
+        stop_price=values.price(fields, instrument, "stop_price"),
+        accounts=access.visible_accounts,
     )
 
 
-def define_instrument(symbol: str, fields: Fields) -> DefineInstrument:
-    """The instrument described by the body's fields. Raises Declined."""
-    tick_size, lot_size = _size(fields, "tick_size"), _size(fields, "lot_size")
-    instrument = Instrument(valid_symbol(symbol), tick_size, lot_size, 1, MAX_QUANTITY)
-    least, most = literal(fields, "min_quantity"), literal(fields, "max_quantity")
-    return DefineInstrument(
-        symbol=symbol,
-        tick_size=tick_size,
-        lot_size=lot_size,
-        min_quantity=1 if least is None else _quantity(least, instrument, "min_quantity"),
-        max_quantity=MAX_QUANTITY if most is None else _quantity(most, instrument, "max_quantity"),
+def cancel_orders(fields: Fields, access: Access = OPEN) -> CancelOrders:
+    """Of all accounts that the access covers, unless one is named. Raises Declined."""
+    account, symbol = account_name(text(fields, "account")), text(fields, "symbol")
+    if account is not None and not access.covers(account):
+        raise not_covered(access, account)
+    return CancelOrders(
+        accounts=access.visible_accounts if account is None else (account,),
+        symbol=None if symbol is None else valid_symbol(symbol),
+        side=choice(fields["side"], SIDES, "side") if "side" in fields else None,
     )
 
 
 def order_number(fields: Fields) -> int:
-    """The order_id in the body of a cancelation or amendment that comes over NATS."""
+    """The order_id in a body, where there is no path to name it."""
     value = fields.get("order_id")
     if value is None:
         raise missing("order_id", "the number that the answer to the order gave")
@@ -134,21 +158,49 @@ def order_id(written: str) -> int:
     )
 
 
-def account_name(account: str | None) -> str:
-    if account is None:
-        return DEFAULT_ACCOUNT
-    if is_name(account):
+def account_name(account: str | None) -> str | None:
+    if account is None or is_name(account):
         return account
     raise declined(RejectReason.INVALID_ACCOUNT.value, _name_advice(account, "an account"), "account")
 
 
-def _client_order_id(fields: Fields) -> str | None:
-    name = text(fields, "client_order_id")
-    if name is None or is_name(name):
+def valid_account(account: str) -> str:
+    account_name(account)
+    return account
+
+
+def client_order_id(name: str) -> str:
+    """A client order id as written in a path or a body. Raises Declined."""
+    if is_name(name):
         return name
     raise declined(
         RejectReason.INVALID_CLIENT_ORDER_ID.value, _name_advice(name, "a client_order_id"), "client_order_id"
     )
+
+
+def choice(value: object, choices: Mapping[str, _Choice], name: str) -> _Choice:
+    """What `value` stands for among the choices, in any case; a number counts as written where one is a choice."""
+    listed = ", ".join(choices)
+    if isinstance(value, Number):
+        found = choices.get(values.same_number(value))
+    elif isinstance(value, str):
+        found = choices.get(value.lower()) if value.isascii() else None
+    else:
+        raise declined("invalid_type", f"{name} must be one of {listed}, not {json_type(value)}.", name)
+    if found is None:
+        raise declined("invalid_value", f"{name} must be one of {listed}, not {quoted(str(value))}.", name)
+    return found
+
+
+def _client_order_id(fields: Fields) -> str | None:
+    name = text(fields, "client_order_id")
+    return None if name is None else client_order_id(name)
+
+
+def _unquoted(key: str) -> str:
+    """Some clients send the header as a quoted string, as its draft standard says."""
+    key = key.strip()
+    return key[1:-1] if len(key) >= 2 and key[0] == key[-1] == '"' else key
 
 
 def _name_advice(name: str, what: str) -> str:
@@ -169,136 +221,39 @@ def _type(fields: Fields) -> OrderType:
 def _time_in_force(fields: Fields, kind: OrderType) -> TimeInForce:
     """A market order never rests, so for it GTC means IOC."""
     given = choice(fields["time_in_force"], TIMES_IN_FORCE, "time_in_force") if "time_in_force" in fields else None
-    if kind is OrderType.MARKET and given is not TimeInForce.FOK:
+    if kind is OrderType.MARKET and given in (None, TimeInForce.GTC):
         return TimeInForce.IOC
     return given or TimeInForce.GTC
 
 
-def choice(value: object, choices: Mapping[str, _Choice], name: str) -> _Choice:
-    """What `value` stands for among the choices, in any case; a number counts as written where one is a choice."""
-    listed = ", ".join(choices)
-    if isinstance(value, Number):
-        found = choices.get(_whole(value))
-    elif isinstance(value, str):
-        found = choices.get(value.lower()) if value.isascii() else None
-    else:
-        raise declined("invalid_type", f"{name} must be one of {listed}, not {json_type(value)}.", name)
-    if found is None:
-        raise declined("invalid_value", f"{name} must be one of {listed}, not {quoted(str(value))}.", name)
-    return found
+def _quantity(fields: Fields, instrument: Instrument) -> int:
+    """0 for an order by notional: what it comes to is known once it has traded."""
+    quantity = values.quantity(fields, instrument)
+    if quantity is not None:
+        return quantity
+    if "notional" in fields:
+        return 0
+    raise missing("quantity", "how much to buy or sell, as a decimal number")
 
 
-def _whole(number: Number) -> str:
-    """1, 1.0 and 1e0 are the same JSON number."""
-    try:
-        return str(_UNIT.parse(number))
-    except (NotDecimal, OffStep):
-        return ""
-
-
-def _required_quantity(fields: Fields) -> str:
-    quantity = literal(fields, "quantity")
-    if quantity is None:
-        raise missing("quantity", "how much to buy or sell, as a decimal number")
-    return quantity
-
-
-def _price(written: str | None, instrument: Instrument) -> int | None:
-    if written is None:
-        return None
-    ticks = _steps(written, instrument.tick, "price", lambda: _off_tick(written, instrument))
-    if not 1 <= ticks <= MAX_PRICE:
-        raise declined(RejectReason.PRICE_OUT_OF_RANGE.value, price_advice(instrument), "price")
-    return ticks
-
-
-def _quantity(written: str, instrument: Instrument, name: str) -> int:
-    lots = _steps(written, instrument.lot, name, lambda: _off_lot(written, instrument, name))
-    if not 1 <= lots <= MAX_QUANTITY:
-        raise declined(RejectReason.QUANTITY_OUT_OF_RANGE.value, quantity_advice(instrument), name)
-    return lots
-
-
-def _steps(written: str, step: Step, name: str, off_step: Callable[[], Declined]) -> int:
-    try:
-        return step.parse(written)
-    except NotDecimal:
-        raise _not_decimal(written, name) from None
-    except OffStep:
-        raise off_step() from None
-
-
-def _size(fields: Fields, name: str) -> str:
-    """A tick or lot size in its plain form: 0.010, "0.01" and 1e-2 are all "0.01"."""
-    written = literal(fields, name)
-    if written is None:
-        raise missing(name, 'the smallest step, as a decimal number, such as "0.01"')
-    try:
-        Step(1, 40).parse(written)
-    except NotDecimal:
-        raise _not_decimal(written, name) from None
-    except OffStep:
-        raise _bad_size(written, name) from None
-    plain = format(Decimal(written).normalize(_EXACT), "f")
-    try:
-        Step.of(plain)
-    except NotDecimal:
-        raise _bad_size(written, name) from None
-    return plain
-
-
-def _bad_size(written: str, name: str) -> Declined:
-    return declined(
-        RejectReason.INVALID_INSTRUMENT.value,
-        f"{quoted(written)} cannot be a {name}: it must be above zero, with at most 12 digits before and 12 after the "
-        "decimal point.",
-        name,
+def _terms(fields: Fields, instrument: Instrument) -> Terms | None:
+    terms = Terms(
+        stop_price=values.price(fields, instrument, "stop_price"),
+        display_quantity=values.quantity(
+            fields, instrument, "display_quantity", RejectReason.DISPLAY_QUANTITY_OUT_OF_RANGE
+        ),
+        protection_price=values.price(fields, instrument, "protection_price"),
+        notional=values.notional(fields, instrument),
+        expires_at=values.moment(fields, "expires_at"),
+        self_trade_prevention=_self_trade_prevention(fields),
     )
+    return None if terms == _NO_TERMS else terms
 
 
-def _not_decimal(written: str, name: str) -> Declined:
-    return declined(
-        "not_a_decimal",
-        f'{quoted(written)} is not a decimal number such as "100.10"; {name} takes up to 40 digits before and 40 after '
-        "the decimal point, and an exponent of up to three digits.",
-        name,
-    )
+def _self_trade_prevention(fields: Fields) -> SelfTradePrevention:
+    if "self_trade_prevention" not in fields:
+        return SelfTradePrevention.NONE
+    return choice(fields["self_trade_prevention"], SELF_TRADE_PREVENTIONS, "self_trade_prevention")
 
 
-def _off_tick(written: str, instrument: Instrument) -> Declined:
-    near = _nearest(written, instrument.tick)
-    return declined(
-        "off_tick",
-        f"Prices of {instrument.symbol} are whole multiples of {instrument.tick_size}; nearest to {quoted(written)}: "
-        f"{near}.",
-        "price",
-    )
-
-
-def _off_lot(written: str, instrument: Instrument, name: str) -> Declined:
-    near = _nearest(written, instrument.lot)
-    return declined(
-        "off_lot",
-        f"Quantities of {instrument.symbol} are whole multiples of {instrument.lot_size}; nearest to "
-        f"{quoted(written)}: {near}.",
-        name,
-    )
-
-
-def _nearest(written: str, step: Step) -> str:
-    """The steps just below and above a number between them, leaving out those below the first."""
-    steps = _EXACT.divide(Decimal(written), Decimal(step.unit).scaleb(-step.decimals))
-    below, above = (int(steps.to_integral_value(rounding)) for rounding in (ROUND_FLOOR, ROUND_CEILING))
-    near = [step.format(each) for each in (max(below, 0), max(above, 1)) if each >= 1]
-    return " and ".join(dict.fromkeys(near))
-
-
-def price_advice(instrument: Instrument) -> str:
-    tick = instrument.tick
-    return f"Prices of {instrument.symbol} go from {tick.format(1)} to {tick.format(MAX_PRICE)}."
-
-
-def quantity_advice(instrument: Instrument) -> str:
-    lot = instrument.lot
-    least, most = lot.format(instrument.min_quantity), lot.format(instrument.max_quantity)
-    return f"Quantities of {instrument.symbol} go from {least} to {most}."
+_NO_TERMS = Terms()

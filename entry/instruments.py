@@ -1,14 +1,18 @@
-"""The listed instruments as this gateway knows them. Tick and lot sizes never change, so an entry stays right."""
+"""The listed instruments as this process knows them.
+
+Tick and lot sizes never change, so those of an entry stay right; its limits and status may be old.
+"""
 
 import asyncio
 
 import msgspec
+from msgspec.structs import replace
 from nats.aio.client import Client
 
-from contracts.messages import RejectReason
+from contracts.messages import InstrumentStatus, RejectReason
 from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_ORDER
 from contracts.views import Instrument
-from entry.problems import declined, quoted
+from entry.problems import Declined, declined, quoted
 from entry.services import ask
 
 
@@ -37,9 +41,6 @@ class Instruments:
     def known(self, symbol: str) -> Instrument | None:
         return self._known.get(symbol)
 
-    def learn(self, instrument: Instrument) -> None:
-        self._known[instrument.symbol] = instrument
-
     async def find(self, symbol: str) -> Instrument | None:
         """The instrument, asking the matcher when it is not known here. Raises Declined if that cannot be asked."""
         if symbol not in self._known:
@@ -63,6 +64,17 @@ class Instruments:
         answer = await ask(self._connection, MATCHER_ORDER, question, self._timeout, "matcher_unavailable")
         order = _order_decoder.decode(answer)
         return None if order.symbol is None else await self.get(order.symbol), order.sequence
+
+    async def after(self, changed: Instrument) -> Instrument:
+        """The instrument as the matcher has it after a change; as it was asked to become if that cannot be asked."""
+        try:
+            await self._look_up()
+        except Declined:
+            self._known[changed.symbol] = changed
+        return self._known.get(changed.symbol, changed)
+
+    async def with_status(self, instrument: Instrument, status: InstrumentStatus) -> Instrument:
+        return await self.after(replace(instrument, status=status))
 
     async def all(self) -> list[Instrument]:
         """Every listed instrument as the matcher has it now."""

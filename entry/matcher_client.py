@@ -2,12 +2,14 @@
 
 Commands of one turn of the event loop share a request. Three cases when no answer can be had, and a client is told
 them apart: *nothing was sent* (the connection is down, or nobody listens: retried quietly for a while, then
-matcher_unavailable), *turned away* (overloaded), and *sent without an answer* (result_unknown).
+matcher_unavailable), *turned away* (overloaded), and *sent without an answer*. What is safe to repeat is then sent
+again, at once after a reconnection, else with growing pauses; when the time is up the result is unknown.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,10 +19,13 @@ from nats.errors import Error as NatsError
 
 from contracts.messages import (
     MAX_COMMANDS,
+    AllOrNothing,
     Answer,
     AnswerPart,
     CancelOrder,
-    Command,
+    CancelOrders,
+    ClientCommand,
+    PlaceOrder,
     Reply,
     RequestRefusal,
     RequestRefused,
@@ -38,17 +43,25 @@ _decoder = msgspec.msgpack.Decoder(Reply)
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The result of one command, and the part of the answer that carries its journal sequence and time."""
+    """The result of one command, and the part of the answer that carries its journal sequence and time.
+
+    `retried`: it may have been carried out once before, by an attempt that got no answer.
+    """
 
     part: AnswerPart
     result: Result
+    retried: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    command: Command
+    command: ClientCommand
     decided: "asyncio.Future[Decided]"
-    send_by: float
+    give_up: float
+    attempts: int = 0
+    """How many times it was sent."""
+    request: int = 0
+    """The last request that it was sent with."""
 
     def settle(self, decided: Decided) -> None:
         if not self.decided.done():
@@ -62,21 +75,42 @@ class _Waiting:
 @dataclass(slots=True)
 class _Sent:
     batch: list[_Waiting]
-    answer_by: float
+    give_up: float
+    repeat_at: float
+    reconnects: int
+
+
+def is_repeatable(command: ClientCommand) -> bool:
+    """Whether carrying it out a second time does nothing more than the first time did.
+
+    Not an order without a client order id; and not "cancel all", which could meet orders that came since.
+    """
+    match command:
+        case PlaceOrder():
+            return command.client_order_id is not None
+        case AllOrNothing(items=items):
+            named = [item.client_order_id is not None for item in items if isinstance(item, PlaceOrder)]
+            return bool(named) and all(named)
+        case CancelOrders():
+            return False
+    return True
 
 
 class MatcherClient:
     """One per process. `start` it, keep `run` running, then any number of `submit` at once."""
 
-    def __init__(self, connection: Client, timeout_seconds: float, max_waiting: int) -> None:
+    def __init__(
+        self, connection: Client, timeout_seconds: float, max_waiting: int, retry_seconds: float = math.inf
+    ) -> None:
         self._connection = connection
         self._timeout = timeout_seconds
+        self._retry = retry_seconds
         self._max_waiting = max_waiting
         self._count = 0
         self._pending: list[_Waiting] = []
         self._work = asyncio.Event()
         self._unsent: list[_Waiting] = []
-        self._sent: dict[str, _Sent] = {}
+        self._sent: dict[int, _Sent] = {}
         self._token = 0
         self._loop = asyncio.get_running_loop()
 
@@ -84,11 +118,10 @@ class MatcherClient:
         self._inbox = self._connection.new_inbox()
         await self._connection.subscribe(f"{self._inbox}.*", cb=self._on_reply, pending_bytes_limit=-1)
 
-    async def submit(self, command: Command) -> Decided:
+    async def submit(self, command: ClientCommand) -> Decided:
         """The matcher's decision, durable. Raises Declined: overloaded, matcher_unavailable or result_unknown."""
-        if self._count >= self._max_waiting:
-            raise _overloaded("the gateway already waits for as many answers as it may")
-        waiting = _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
+        self._check_room(1)
+        waiting = self._waiting(command)
         self._count += 1
         try:
             if self._sent:
@@ -100,6 +133,28 @@ class MatcherClient:
         finally:
             self._count -= 1
 
+    async def submit_all(self, commands: Sequence[ClientCommand]) -> list[Decided | Declined]:
+        """The decision on each command, or why there is none. They go out in one request, in this order.
+
+        At most MAX_COMMANDS. Raises Declined (overloaded) when nothing of it was sent.
+        """
+        self._check_room(len(commands))
+        batch = [self._waiting(command) for command in commands]
+        self._count += len(batch)
+        try:
+            await self._send(batch)
+            await asyncio.wait([waiting.decided for waiting in batch])
+        finally:
+            self._count -= len(batch)
+        return [_decision(waiting.decided) for waiting in batch]
+
+    def _check_room(self, count: int) -> None:
+        if self._count + count > self._max_waiting:
+            raise _overloaded("the gateway already waits for as many answers as it may")
+
+    def _waiting(self, command: ClientCommand) -> _Waiting:
+        return _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
+
     async def run(self) -> None:
         """Send what is submitted, and give up in time on what is not answered. Returns never."""
         ticking = asyncio.create_task(self._tick_forever())
@@ -108,7 +163,7 @@ class MatcherClient:
                 await self._work.wait()
                 self._work.clear()
                 pending, self._pending = self._pending, []
-                for batch in batches(pending):
+                for batch in batches([waiting for waiting in pending if not waiting.decided.done()]):
                     await self._send(batch)
         finally:
             ticking.cancel()
@@ -119,43 +174,96 @@ class MatcherClient:
             self._unsent += batch
             return
         self._token += 1
-        token = str(self._token)
+        token, sent = self._token, self._sending(batch)
         payload = _encoder.encode(tuple(waiting.command for waiting in batch))
-        self._sent[token] = _Sent(batch, self._loop.time() + self._timeout)
+        self._sent[token] = sent
+        for waiting in batch:
+            waiting.attempts += 1
+            waiting.request = token
         try:
             await self._connection.publish(ORDERS_SUBMIT, payload, reply=f"{self._inbox}.{token}")
         except NatsError as error:
             log.warning("a request could not be sent: %s", error or type(error).__name__)
-            self._unsent += self._sent.pop(token).batch
+            self._not_received(self._sent.pop(token).batch)
+
+    def _sending(self, batch: list[_Waiting]) -> _Sent:
+        """From the first sending on, a command has its whole time for an answer; each retry pauses twice as long."""
+        now, attempts = self._loop.time(), 0
+        for waiting in batch:
+            if waiting.attempts == 0:
+                waiting.give_up = now + self._timeout
+            attempts = max(attempts, waiting.attempts)
+        give_up = max(waiting.give_up for waiting in batch)
+        return _Sent(batch, give_up, now + self._retry * 2**attempts, self._connection.stats["reconnects"])
+
+    def _not_received(self, batch: list[_Waiting]) -> None:
+        """This attempt reached nobody, as is known for certain."""
+        for waiting in batch:
+            waiting.attempts -= 1
+        self._unsent += batch
 
     async def _on_reply(self, message: Msg) -> None:
-        sent = self._sent.pop(message.subject.rsplit(".", 1)[-1], None)
+        sent = self._sent.pop(int(message.subject.rsplit(".", 1)[-1]), None)
         if sent is None:
             return  # too late: it was given up as unknown
         if message.headers and message.headers.get("Status") == "503":
-            self._unsent += sent.batch  # no responders: the broker says that nobody has received it
+            self._not_received(sent.batch)  # no responders: the broker says so
             return
         try:
-            _settle(sent.batch, _decoder.decode(message.data))
+            reply = _decoder.decode(message.data)
+            if isinstance(reply, RequestRefused):
+                self._on_turned_away(sent, reply)
+            else:
+                _settle(sent.batch, reply)
         except (msgspec.MsgspecError, ValueError):
             log.exception("an answer of the matcher cannot be read")
             _fail(sent.batch, _result_unknown())
 
+    def _on_turned_away(self, sent: _Sent, refused: RequestRefused) -> None:
+        """Nothing was done by this attempt; of an earlier one without an answer that says nothing."""
+        _fail((waiting for waiting in sent.batch if waiting.attempts == 1), _turned_away(refused))
+        self._later([waiting for waiting in sent.batch if waiting.attempts > 1])
+
+    def _later(self, batch: list[_Waiting]) -> None:
+        """To be repeated after a pause, as if a request without an answer had been sent."""
+        if batch:
+            self._token += 1
+            self._sent[self._token] = self._sending(batch)
+            for waiting in batch:
+                waiting.request = self._token
+
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            self._give_up(self._loop.time())
-            if self._unsent and self._connection.is_connected:
-                self._pending = self._unsent + self._pending
-                self._unsent = []
-                self._work.set()
+            now = self._loop.time()
+            self._give_up(now)
+            if self._connection.is_connected:
+                self._repeat(now)
+                if self._unsent:
+                    self._pending = self._unsent + self._pending
+                    self._unsent = []
+                if self._pending:
+                    self._work.set()
+
+    def _repeat(self, now: float) -> None:
+        """Send again what has had no answer for too long, or may have lost it with the connection."""
+        reconnects = self._connection.stats["reconnects"]
+        for token, sent in self._sent.items():
+            if sent.repeat_at <= now or sent.reconnects != reconnects:
+                sent.repeat_at, sent.reconnects = math.inf, reconnects
+                again = [each for each in sent.batch if each.request == token and is_repeatable(each.command)]
+                for waiting in again:
+                    waiting.request = 0
+                self._pending += again
 
     def _give_up(self, now: float) -> None:
-        late = [token for token, sent in self._sent.items() if sent.answer_by <= now]
+        late = [token for token, sent in self._sent.items() if sent.give_up <= now]
         for token in late:
             _fail(self._sent.pop(token).batch, _result_unknown())
-        _fail((waiting for waiting in self._unsent if waiting.send_by <= now), _unavailable())
-        self._unsent = [waiting for waiting in self._unsent if waiting.send_by > now]
+        for waiting in self._unsent:
+            if waiting.give_up <= now:
+                waiting.fail(_result_unknown() if waiting.attempts else _unavailable())
+        self._unsent = [waiting for waiting in self._unsent if waiting.give_up > now]
 
 
 def batches(pending: list[_Waiting]) -> Iterator[list[_Waiting]]:
@@ -167,16 +275,18 @@ def batches(pending: list[_Waiting]) -> Iterator[list[_Waiting]]:
             yield group[start : start + MAX_COMMANDS]
 
 
-def _settle(batch: list[_Waiting], reply: Reply) -> None:
-    if isinstance(reply, RequestRefused):
-        _fail(batch, _turned_away(reply))
-        return
-    for waiting, decided in zip(batch, _decisions(reply), strict=True):
-        waiting.settle(decided)
+def _settle(batch: list[_Waiting], answer: Answer) -> None:
+    results = ((part, result) for part in answer.parts for result in part.results)
+    for waiting, (part, result) in zip(batch, results, strict=True):
+        waiting.settle(Decided(part, result, waiting.attempts > 1))
 
 
-def _decisions(answer: Answer) -> Iterator[Decided]:
-    return (Decided(part, result) for part in answer.parts for result in part.results)
+def _decision(decided: "asyncio.Future[Decided]") -> Decided | Declined:
+    error = decided.exception()
+    if error is None:
+        return decided.result()
+    assert isinstance(error, Declined)
+    return error
 
 
 def _fail(batch: Iterable[_Waiting], problem: Declined) -> None:
