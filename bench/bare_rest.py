@@ -1,4 +1,4 @@
-"""`python -m bench.bare_rest URL FD`: the floor of an order over REST, the same web server doing next to nothing.
+"""`python -m bench.bare_rest FD`: the floor of an order over REST, the same web server doing next to nothing.
 
 Litestar reads the body into a struct, a process on the other side of NATS echoes it, Litestar writes it back. No
 decimals, no rules, no journal. It serves on the listening socket that it inherits as FD, set up like the gateway.
@@ -17,6 +17,7 @@ from litestar.params import Body
 from bench.client import NatsAsker
 from bench.echo import ECHO
 from runtime.connection import connect
+from runtime.settings import load_settings
 
 
 class Order(msgspec.Struct):
@@ -55,4 +56,4 @@ async def main(url: str, listener: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], socket.socket(fileno=int(sys.argv[2]))))
+    uvloop.run(main(load_settings().nats_url, socket.socket(fileno=int(sys.argv[1]))))

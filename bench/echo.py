@@ -1,12 +1,12 @@
-"""`python -m bench.echo URL`: the floor of every request over NATS, a process that answers with what it was sent."""
+"""`python -m bench.echo`: the floor of every request over NATS, a process that answers with what it was sent."""
 
 import asyncio
-import sys
 
 import uvloop
 from nats.aio.msg import Msg
 
 from runtime.connection import connect
+from runtime.settings import load_settings
 
 ECHO = "floor.echo"
 
@@ -23,4 +23,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(load_settings().nats_url))

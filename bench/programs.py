@@ -141,7 +141,7 @@ async def whole_stack(folder: Path) -> AsyncIterator[RunFile]:
 @asynccontextmanager
 async def echo(nats_url: str, folder: Path) -> AsyncIterator[None]:
     """The floor of requests over NATS."""
-    with running(python("bench.echo", nats_url), folder / "echo.log") as program:
+    with running(python("bench.echo", nats_url=nats_url), folder / "echo.log") as program:
         async with asking(nats_url) as (_, asker):
             await program.until(lambda: answers(asker, ECHO))
         yield
@@ -152,7 +152,7 @@ async def bare_rest(nats_url: str, folder: Path) -> AsyncIterator[str]:
     """The floor of orders over REST; it needs the echo. Gives its address."""
     with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        program = python("bench.bare_rest", nats_url, str(listener.fileno()), fds=(listener.fileno(),))
+        program = python("bench.bare_rest", str(listener.fileno()), nats_url=nats_url, fds=(listener.fileno(),))
         url = f"http://127.0.0.1:{port}"
         with running(program, folder / "bare_rest.log") as server:
             await server.until(lambda: _serves(url))

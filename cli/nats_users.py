@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import nats
-import psutil
 from nats.errors import Error as NatsError
 
 from cli.broker_users import Login, add_login, list_logins, prepare_broker_users, remove_login, with_login
@@ -110,9 +109,11 @@ def _taken_over(data: Path, login: Login, *, wanted: bool) -> str:
 
 
 def _broker(data: Path) -> int | None:
-    """The process of the nats-server that uses this folder: of an exchange that was killed, the number may be another's."""
+    """The process of the nats-server that uses this folder; after a kill -9, the number may be another's by now."""
     if not run_file_path(data).exists():
         return None
+    import psutil  # of the extra `local`, like nats-server
+
     pid = read_run_file(data).pids.get("nats")
     ours = str((data / "nats-users" / "nats.conf").resolve())
     with suppress(psutil.Error):
