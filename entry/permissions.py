@@ -20,12 +20,18 @@ def require(access: Access, scope: Scope) -> None:
 def trading_account(access: Access, account: str | None) -> str:
     """The account that an order is for: the one it names, or the only one that the access has. Raises Declined."""
     require(access, Scope.TRADE)
-    visible = access.visible_accounts
-    if account is None:
-        account = visible[0] if visible is not None and len(visible) == 1 else DEFAULT_ACCOUNT
+    account = reading_account(access, account)
     if not access.covers(account):
         raise not_covered(access, account)
     return account
+
+
+def reading_account(access: Access, account: str | None) -> str:
+    """The account that is meant, whether or not the access covers it: what is in others looks as if it were not."""
+    if account is not None:
+        return account
+    visible = access.visible_accounts
+    return visible[0] if visible is not None and len(visible) == 1 else DEFAULT_ACCOUNT
 
 
 def not_covered(access: Access, account: str) -> Declined:

@@ -7,7 +7,7 @@ CURSOR_PATTERN is one.
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.messages import DEFAULT_ACCOUNT, OrderStatus
 from entry.commands import SIDES, choice, is_name, is_symbol, order_id
@@ -29,6 +29,9 @@ class Page:
     conditions: tuple[tuple[str, object], ...]
     limit: int
     before: int | None
+
+    def narrowed(self, condition: str, value: object) -> "Page":
+        return replace(self, conditions=(*self.conditions, (condition, value)))
 
     def where(self, key: str) -> tuple[str, list[object]]:
         """The WHERE clause over the id column `key`, and its arguments from $1 on."""

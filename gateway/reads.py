@@ -47,6 +47,20 @@ class Reads:
             raise not_found(order_id)
         return found[0]
 
+    async def order_named(self, account: str, client_order_id: str, seen: int = 0) -> OrderView | None:
+        """The account's newest order with that name. One missing at first is looked for in all that was done."""
+        await self.catch_up(seen)
+        page = Page((("o.account = ?", account), ("o.client_order_id = ?", client_order_id)), 1, None)
+        items, _ = await self._history.orders(page)
+        if not items and (latest := await self.latest_sequence() or 0) > self._position.told:
+            await self.catch_up(latest, known=True)
+            items, _ = await self._history.orders(page)
+        return items[0] if items else None
+
+    async def find_named(self, account: str, client_order_id: str) -> int | None:
+        order = await self.order_named(account, client_order_id)
+        return None if order is None else order.order_id
+
     async def find_order(self, order_id: int, seen: int = 0) -> tuple[OrderView, Instrument] | None:
         """The order and its instrument. An order missing at first is looked for in all that the matcher has done."""
         await self.catch_up(seen)

@@ -1,4 +1,4 @@
-"""The addresses of the REST interface. Each handler: read the request, ask the exchange or the reads, answer."""
+"""How addresses are served, and the addresses that are read. Each handler: read the request, ask the reads, answer."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -10,18 +10,16 @@ from litestar.types import ASGIApp
 from contracts.keys import Scope
 from contracts.views import instrument_view
 from entry import commands
-from entry.exchange import Exchange
-from entry.permissions import require
+from entry.permissions import reading_account, require
 from entry.problems import Declined
+from entry.refusals import name_not_found, not_found
 from gateway import pages
 from gateway.health import Health
 from gateway.http import (
     HttpAnswer,
     HttpRequest,
     access_of,
-    command_answer,
     json_answer,
-    json_body,
     problem_answer,
     query,
     ready_answer,
@@ -76,52 +74,39 @@ def _route_handler(path: str, by_method: dict[str, Route]) -> HTTPRouteHandler:
     return HTTPRouteHandler(path, http_method=methods, status_code=200, name=path)(answer)
 
 
-def command_routes(exchange: Exchange, max_body_bytes: int) -> list[Route]:
-    async def place(request: HttpRequest) -> HttpAnswer:
-        query(request)
-        done = await exchange.place(await json_body(request, max_body_bytes))
-        return command_answer(done.view, done.sequence, 201, f"/orders/{done.view.order_id}")
-
-    async def amend(request: HttpRequest) -> HttpAnswer:
-        query(request)
-        order_id = commands.order_id(request.path_params["order_id"])
-        done = await exchange.amend(order_id, await json_body(request, max_body_bytes))
-        return command_answer(done.view, done.sequence)
-
-    async def cancel(request: HttpRequest) -> HttpAnswer:
-        query(request)
-        done = await exchange.cancel(commands.order_id(request.path_params["order_id"]))
-        return command_answer(done.view, done.sequence)
-
-    async def define_instrument(request: HttpRequest) -> HttpAnswer:
-        query(request)
-        symbol = commands.valid_symbol(request.path_params["symbol"])
-        listed = await exchange.define_instrument(symbol, await json_body(request, max_body_bytes))
-        if listed.is_new:
-            return command_answer(listed.view, listed.sequence, 201, f"/instruments/{symbol}")
-        return command_answer(listed.view, listed.sequence)
-
-    return [
-        Route("POST", "/orders", place, Scope.TRADE),
-        Route("PUT", "/orders/{order_id:str}", amend, Scope.TRADE),
-        Route("DELETE", "/orders/{order_id:str}", cancel, Scope.TRADE),
-        Route("PUT", "/instruments/{symbol:str}", define_instrument, Scope.ADMIN),
-    ]
-
-
 def read_routes(reads: Reads) -> list[Route]:
     async def order(request: HttpRequest) -> HttpAnswer:
         query(request)
         order_id = commands.order_id(request.path_params["order_id"])
-        return json_answer(await reads.order(order_id, seen_sequence(request)))
+        order = await reads.order(order_id, seen_sequence(request))
+        if not access_of(request).may_read(order.account):
+            raise not_found(order_id)
+        return json_answer(order)
+
+    async def order_by_client_order_id(request: HttpRequest) -> HttpAnswer:
+        written, access = query(request, ("account",)).get("account"), access_of(request)
+        account = reading_account(access, commands.account_name(written))
+        name = commands.client_order_id(request.path_params["client_order_id"])
+        order = await reads.order_named(account, name, seen_sequence(request))
+        if order is None or not access.may_read(order.account):
+            raise name_not_found(account, name)
+        return json_answer(order)
 
     async def orders(request: HttpRequest) -> HttpAnswer:
-        page = pages.orders_page(query(request, ORDER_FILTERS))
-        return _list_answer(*await reads.orders(page, seen_sequence(request)))
+        return await orders_of(request, query(request, ORDER_FILTERS))
 
     async def account_orders(request: HttpRequest) -> HttpAnswer:
-        filters = query(request, ACCOUNT_ORDER_FILTERS) | {"account": request.path_params["account"]}
-        return _list_answer(*await reads.orders(pages.orders_page(filters), seen_sequence(request)))
+        filters = query(request, ACCOUNT_ORDER_FILTERS)
+        return await orders_of(request, filters | {"account": request.path_params["account"]})
+
+    async def orders_of(request: HttpRequest, filters: dict[str, str]) -> HttpAnswer:
+        access = access_of(request)
+        if "client_order_id" in filters:  # a name within an account
+            filters["account"] = reading_account(access, filters.get("account"))
+        page = pages.orders_page(filters)
+        if access.visible_accounts is not None:
+            page = page.narrowed("o.account = ANY(?)", list(access.visible_accounts))
+        return _list_answer(*await reads.orders(page, seen_sequence(request)))
 
     async def trades(request: HttpRequest) -> HttpAnswer:
         page = pages.trades_page(query(request, TRADE_FILTERS))
@@ -148,6 +133,7 @@ def read_routes(reads: Reads) -> list[Route]:
     return [
         Route("GET", "/orders", orders, Scope.READ),
         Route("GET", "/orders/{order_id:str}", order, Scope.READ),
+        Route("GET", "/orders/by-client-id/{client_order_id:str}", order_by_client_order_id, Scope.READ),
         Route("GET", "/accounts/{account:str}/orders", account_orders, Scope.READ),
         Route("GET", "/trades", trades),
         Route("GET", "/instruments", instruments),

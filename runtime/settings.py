@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     command_timeout_seconds: float = 5.0
     """How long the gateway waits for the matcher's answer before it calls the result unknown."""
+    command_retry_seconds: float = 1.0
+    """After how long without an answer the gateway sends a command again that is safe to repeat; then twice that."""
     read_wait_seconds: float = 2.0
     """How long a read waits for Postgres or the broadcaster to reach what the client has been told."""
     max_body_bytes: int = 1_000_000

@@ -1,0 +1,75 @@
+"""Every limit that a client can meet, as JSON: GET /limits."""
+
+from msgspec import Struct
+
+from contracts.messages import (
+    CLIENT_ORDER_ID_WINDOW,
+    MAX_BAND_BASIS_POINTS,
+    MAX_COMMANDS,
+    MAX_DELAY,
+    MAX_FILLS,
+    MAX_NOTIONAL,
+    MAX_PRICE,
+    MAX_QUANTITY,
+    MAX_RESTING_ORDERS,
+)
+from gateway import pages
+from gateway.http import HttpAnswer, HttpRequest, json_answer, query
+from gateway.routes import MAX_LEVELS, Route
+from runtime.settings import Settings
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Prices are in ticks, quantities in lots and notionals in ticks times lots where the name says so."""
+
+    max_body_bytes: int
+    max_batch_items: int
+    default_page_items: int
+    max_page_items: int
+    max_depth_levels: int
+    max_price_ticks: int
+    max_quantity_lots: int
+    max_notional_ticks_lots: int
+    max_fills: int
+    """Makers that one order, or all orders of an all-or-nothing batch, may meet."""
+    max_open_orders: int
+    """Of the whole exchange."""
+    max_waiting_commands: int
+    """Beyond it the exchange answers overloaded."""
+    max_cancel_all_after_seconds: int
+    max_band_basis_points: int
+    client_order_id_window: int
+    """How many of the latest client order ids are remembered, over all accounts: a repeat of one of them is known."""
+    command_timeout_seconds: float
+    read_wait_seconds: float
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        max_body_bytes=settings.max_body_bytes,
+        max_batch_items=MAX_COMMANDS,
+        default_page_items=pages.DEFAULT_LIMIT,
+        max_page_items=pages.MAX_LIMIT,
+        max_depth_levels=MAX_LEVELS,
+        max_price_ticks=MAX_PRICE,
+        max_quantity_lots=MAX_QUANTITY,
+        max_notional_ticks_lots=MAX_NOTIONAL,
+        max_fills=MAX_FILLS,
+        max_open_orders=MAX_RESTING_ORDERS,
+        max_waiting_commands=settings.backlog_commands,
+        max_cancel_all_after_seconds=MAX_DELAY // 1_000_000,
+        max_band_basis_points=MAX_BAND_BASIS_POINTS,
+        client_order_id_window=CLIENT_ORDER_ID_WINDOW,
+        command_timeout_seconds=settings.command_timeout_seconds,
+        read_wait_seconds=settings.read_wait_seconds,
+    )
+
+
+def limits_routes(settings: Settings) -> list[Route]:
+    answer = json_answer(limits(settings))
+
+    async def get_limits(request: HttpRequest) -> HttpAnswer:
+        query(request)
+        return answer
+
+    return [Route("GET", "/limits", get_limits)]
