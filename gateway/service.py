@@ -9,16 +9,19 @@ from nats.aio.msg import Msg
 
 from contracts.subjects import RECORDER_POSITION
 from entry.exchange import Exchange
+from entry.first_answers import journal_commits
 from entry.instruments import Instruments
 from entry.matcher_client import MatcherClient
 from entry.position import Position
 from gateway.app import create_app
+from gateway.command_routes import command_routes
 from gateway.deferred import Deferral
 from gateway.health import Health
 from gateway.history import History, close_pool, open_pool
+from gateway.limits import limits_routes
 from gateway.people import answer_people
 from gateway.reads import Reads
-from gateway.routes import Route, command_routes, health_routes, read_routes
+from gateway.routes import Route, health_routes, read_routes
 from gateway.server import address, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
@@ -36,10 +39,21 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     position = Position()
     instruments = Instruments(connection, settings.command_timeout_seconds)
     reads = Reads(connection, History(pool), instruments, position, settings.read_wait_seconds)
-    matcher = MatcherClient(connection, settings.command_timeout_seconds, settings.backlog_commands)
+    read_commit = journal_commits(connection, settings.read_wait_seconds)
+    matcher = MatcherClient(
+        connection, settings.command_timeout_seconds, settings.backlog_commands, settings.command_retry_seconds
+    )
 
     def exchange_on(matcher: MatcherClient, instruments: Instruments) -> Exchange:
-        return Exchange(matcher, instruments, reads.find_order, position, settings.default_instrument)
+        return Exchange(
+            matcher,
+            instruments,
+            position,
+            settings.default_instrument,
+            find_order=reads.find_order,
+            find_named=reads.find_named,
+            read_commit=read_commit,
+        )
 
     def routes_on(matcher: MatcherClient, instruments: Instruments) -> list[Route]:
         return command_routes(exchange_on(matcher, instruments), settings.max_body_bytes)
@@ -51,6 +65,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             *deferral.routes(command_routes(exchange, settings.max_body_bytes)),
             *read_routes(reads),
             *health_routes(Health(connection)),
+            *limits_routes(settings),
             *site_routes(settings.default_instrument),
         ]
     )
