@@ -158,6 +158,7 @@ class Keys:
         self._created: object = None
         self._sequence = 0
         self._ever = False
+        self._troubled = False
         self._changed = asyncio.Event()
 
     @property
@@ -204,11 +205,7 @@ class Keys:
     async def start(self) -> None:
         """Returns when the bucket has been read, however long it takes."""
         await self._connection.subscribe(KEYS_CHANGED, cb=self._on_change)
-        tries = 0
         while not await self._look():
-            tries += 1
-            if tries % 50 == 1:
-                log.warning("waiting: which keys there are must be known before anybody is served")
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def run(self) -> None:
@@ -231,9 +228,12 @@ class Keys:
         try:
             if self._connection.is_connected:
                 await self._catch_up(await self._store.state())
+                self._troubled = False
                 return True
         except (NatsError, TimeoutError) as error:
-            log.warning("keys: cannot be read now (%s)", error or type(error).__name__)
+            if not self._troubled:
+                log.warning("keys: cannot be read now (%s); trying on", error or type(error).__name__)
+            self._troubled = True
         return False
 
     async def _catch_up(self, info: StreamInfo) -> None:
