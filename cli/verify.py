@@ -9,13 +9,15 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
+from msgspec.structs import astuple
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
@@ -27,7 +29,19 @@ from contracts.commits import JournalBroken
 from contracts.subjects import BROADCASTER_DEPTH, MATCHER_INSTRUMENTS, MATCHER_STATE_HASH, RECORDER_STATUS
 from contracts.views import DepthView, Instrument
 from matcher.replay import Replay
-from recorder.rows import Fold, InstrumentRow, OrderRow, TradeRow
+from recorder.rows import (
+    AccountLimitsRow,
+    CandleRow,
+    DeadMansSwitchRow,
+    Fold,
+    InstrumentRow,
+    KillSwitchRow,
+    OrderEventRow,
+    OrderRow,
+    PositionRow,
+    SymbolLimitsRow,
+    TradeRow,
+)
 from runtime.connection import connect
 from runtime.journal import JournalReader, journal_state
 
@@ -189,7 +203,7 @@ class _Verification:
 
     async def _follow(self, position: int, end: int) -> None:
         recorded = self._rows("select sequence, hash, payload from journal_commits order by sequence")
-        trades = self._rows(f"select {_columns(TradeRow)} from trades order by trade_id")
+        trades = self._rows(f"select {_columns(TradeRow._fields)} from trades order by trade_id")
         for check in self._checks.get(0, []):
             check()
         with _progress(end) as step:
@@ -229,48 +243,86 @@ class _Verification:
 
     async def _compare_trades(self, trades: AsyncIterator[tuple[Any, ...]]) -> None:
         for expected in self._fold.trades:
-            _compare_row("trades", expected._asdict(), await anext(trades, None))
+            _compare_row(_TRADES, expected, await anext(trades, None))
         self._compared_trades += len(self._fold.trades)
         self._fold.trades.clear()
 
     async def _compare_rest(
         self, recorded: AsyncIterator[tuple[Any, ...]], trades: AsyncIterator[tuple[Any, ...]]
     ) -> None:
-        """What only the end can tell: final rows of orders and instruments, and rows that nothing led to."""
+        """What only the end can tell: final rows of all other tables, and rows that nothing led to."""
         for table, rows in (("journal_commits", recorded), ("trades", trades)):
             if extra := await anext(rows, None):
                 raise Difference(f"Postgres table {table}: a row that the journal does not give: {extra[:2]}")
-        orders = {order_id: msgspec.structs.asdict(row) for order_id, row in sorted(self._fold.orders.items())}
-        await self._compare_table("orders", OrderRow, "order_id", orders)
-        instruments = {symbol: row._asdict() for symbol, row in sorted(self._fold.instruments.items())}
-        await self._compare_table("instruments", InstrumentRow, 'symbol collate "C"', instruments)
+        for each in _tables(self._fold):
+            await self._compare_table(each)
 
-    async def _compare_table(self, table: str, shape: type, key: str, expected: dict[Any, dict[str, Any]]) -> None:
-        rows = self._rows(f"select {_columns(shape)} from {table} order by {key}")
-        for row in expected.values():
+    async def _compare_table(self, table: "_Table") -> None:
+        keys = ", ".join(table.columns[: table.keys])
+        rows = self._rows(f"select {_columns(table.columns)} from {table.name} order by {keys}")
+        for row in table.rows:
             _compare_row(table, row, await anext(rows, None))
         if extra := await anext(rows, None):
-            raise Difference(f"Postgres table {table}: a row that the journal does not give: {extra[0]}")
+            key = _key(table, extra)
+            raise Difference(f"Postgres table {table.name}: a row that the journal does not give: {key}")
 
 
-_TIMES = ("created_at", "updated_at", "executed_at")
+class _Table(NamedTuple):
+    """What a table must hold, in the order of its first columns, the `keys`."""
+
+    name: str
+    columns: tuple[str, ...]
+    keys: int
+    rows: Iterable[tuple[Any, ...]]
 
 
-def _columns(shape: type) -> str:
-    names: tuple[str, ...] = getattr(shape, "_fields", None) or shape.__struct_fields__  # type: ignore[attr-defined]
+_TRADES = _Table("trades", TradeRow._fields, 1, ())
+
+
+def _tables(fold: Fold) -> list[_Table]:
+    """What only the end can tell, of a fold of the whole journal."""
+    orders = (astuple(row) for _, row in sorted(fold.orders.items()))
+    limits = (row for rows in fold.symbol_limits.values() for row in rows)
+    return [
+        _Table("orders", OrderRow.__struct_fields__, 1, orders),
+        _Table("order_events", OrderEventRow._fields, 3, sorted(fold.order_events)),
+        _Table("candles", CandleRow._fields, 3, sorted(fold.candles())),
+        _Table("instruments", InstrumentRow.__struct_fields__, 1, map(astuple, fold.listed())),
+        _Table("positions", PositionRow._fields, 2, sorted(fold.positions())),
+        _Table("account_limits", AccountLimitsRow._fields, 1, _sorted(fold.account_limits)),
+        _Table("symbol_limits", SymbolLimitsRow._fields, 2, sorted(limits)),
+        _Table("kill_switches", KillSwitchRow._fields, 1, _sorted(fold.kill_switches)),
+        _Table("dead_mans_switches", DeadMansSwitchRow._fields, 1, _sorted(fold.dead_mans_switches)),
+    ]
+
+
+_Row = TypeVar("_Row", bound=tuple[Any, ...])
+
+
+def _sorted(rows: Mapping[str, _Row]) -> list[_Row]:
+    return [row for _, row in sorted(rows.items())]
+
+
+_TIMES = ("created_at", "updated_at", "executed_at", "expires_at", "open_time", "deadline", "time")
+
+
+def _columns(names: Iterable[str]) -> str:
     return ", ".join(f"(extract(epoch from {n}) * 1000000)::bigint" if n in _TIMES else n for n in names)
 
 
-def _compare_row(table: str, expected: dict[str, Any], found: tuple[Any, ...] | None) -> None:
-    (key_name, key), *_ = expected.items()
-    if found is None or found[0] != key:
-        raise Difference(f"Postgres table {table}, {key_name} {key}: the row is missing")
-    for (name, value), stored in zip(expected.items(), found, strict=True):
+def _key(table: _Table, row: tuple[Any, ...]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(table.columns[: table.keys], row, strict=False))
+
+
+def _compare_row(table: _Table, expected: tuple[Any, ...], found: tuple[Any, ...] | None) -> None:
+    where = f"Postgres table {table.name}, {_key(table, expected)}"
+    if found is None or found[: table.keys] != expected[: table.keys]:
+        raise Difference(f"{where}: the row is missing")
+    for name, value, stored in zip(table.columns, expected, found, strict=True):
         plain = getattr(value, "value", value)
         if plain != stored:
-            raise Difference(
-                f"Postgres table {table}, {key_name} {key}: {name} is {stored!r}, the journal gives {plain!r}"
-            )
+            shown = int(stored) if isinstance(stored, Decimal) else stored
+            raise Difference(f"{where}: {name} is {shown!r}, the journal gives {plain!r}")
 
 
 def _first_difference(expected: list[Any], found: list[Any]) -> tuple[int, Any, Any] | None:

@@ -42,8 +42,10 @@ class Candle(Struct, gc=False):
         return cls(open_time, price, price, price, price, quantity, 1)
 
     def add(self, price: int, quantity: int) -> None:
-        self.high = max(self.high, price)
-        self.low = min(self.low, price)
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
         self.close = price
         self.volume += quantity
         self.trades += 1

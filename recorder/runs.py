@@ -22,8 +22,8 @@ _LONGEST_PAUSE_SECONDS = 0.02
 class Run:
     """Commits that go into Postgres together, folded."""
 
-    def __init__(self) -> None:
-        self.fold = Fold()
+    def __init__(self, last_trade_id: int = 0) -> None:
+        self.fold = Fold(last_trade_id)
         self.reached = Position()
         self._commands = 0
         self._bytes = 0
@@ -46,8 +46,9 @@ class Run:
 class Runs:
     """The room between one reader, which adds, and one writer: take, record, `recorded`, pause."""
 
-    def __init__(self) -> None:
-        self._run = Run()
+    def __init__(self, last_trade_id: int = 0) -> None:
+        """`last_trade_id`: of the trades recorded so far."""
+        self._run = Run(last_trade_id)
         self._commands_in_a_row = 0
         self._has_some = asyncio.Event()
         self._is_full = asyncio.Event()
@@ -69,7 +70,7 @@ class Runs:
     async def take(self) -> Run:
         """The next run; waits until there is one."""
         await self._has_some.wait()
-        run, self._run = self._run, Run()
+        run, self._run = self._run, Run(self._run.fold.last_trade_id)
         self._has_some.clear()
         self._is_full.clear()
         self._is_taken.set()

@@ -10,12 +10,17 @@ from typing import NamedTuple
 
 import asyncpg
 
+from recorder.rebuild import rebuild
 from runtime.service import Refused
 
 log = logging.getLogger(__name__)
 
 _LOCK = 0x70726963_6574696D
 """Advisory lock, "pricetim": any number will do as long as it stays the same."""
+
+
+_LAST_REBUILT = 2
+"""The last version whose file empties the tables: once all files are applied, the journal fills them again."""
 
 
 class Migration(NamedTuple):
@@ -52,6 +57,8 @@ async def migrate(connection: asyncpg.Connection) -> None:
         for migration in known:
             if migration.version > applied:
                 await _apply(connection, migration)
+        if applied < _LAST_REBUILT:
+            await rebuild(connection)
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:

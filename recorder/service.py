@@ -57,6 +57,7 @@ class Recorder:
         # Before the journal is there: a matcher that starts asks what Postgres holds before it creates one.
         await respond(self._connection, RECORDER_STATUS, self._status)
         chain = await self._resume()
+        self._runs = Runs(self._store.last_trade_id)
         log.info("recording from journal sequence %d", chain.sequence + 1)
         await first_of(self._read(chain), self._record(), self._announce_when_idle())
 

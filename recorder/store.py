@@ -8,24 +8,21 @@ COMMIT, one read of the position tells what became of it.
 
 import asyncio
 import logging
-import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 import asyncpg
-from msgspec.structs import astuple
 
 from contracts.commits import GENESIS_HASH
-from contracts.messages import OrderStatus
-from recorder.rows import CommitRow, Fold, OrderChange, OrderRow, TradeRow
+from recorder.rows import Fold
 from recorder.schema import migrate
+from recorder.tables import COMPARE, connect, write_commits, write_rows
 from runtime.service import Refused
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_CONNECT_SECONDS = 5
 _TRANSACTION_SECONDS = 60
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -46,10 +43,6 @@ _UNUSABLE = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.ClientConfigurationError,
 )
-_COMPARE = ". Somebody else has written to it; `pricetime verify` shows what differs"
-_POSTGRES_EPOCH = 946_684_800_000_000
-"""2000-01-01, where Postgres's times begin, in microseconds since 1970."""
-
 _SESSION = {
     "application_name": "pricetime-recorder",
     "jit": "off",
@@ -65,36 +58,6 @@ _MOVE_POSITION = """
 update recorder_position set sequence = $1, hash = $2, journal_epoch = $3
 where sequence = $4 and hash = $5
 returning true
-"""
-
-_CHANGE_ORDERS = f"""
-update orders set
-    price = coalesce(change.price, orders.price),
-    quantity = coalesce(change.quantity, orders.quantity),
-    filled_quantity = orders.filled_quantity + change.added_quantity,
-    filled_notional = orders.filled_notional + change.added_notional,
-    status = case
-        when change.reason is not null then '{OrderStatus.CANCELED.value}'
-        when orders.filled_quantity + change.added_quantity = coalesce(change.quantity, orders.quantity)
-            then '{OrderStatus.FILLED.value}'
-        when orders.filled_quantity + change.added_quantity > 0 then '{OrderStatus.PARTIALLY_FILLED.value}'
-        else '{OrderStatus.OPEN.value}'
-    end,
-    reason = change.reason,
-    updated_at = change.updated_at,
-    sequence = change.sequence
-from unnest(
-    $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::numeric[], $6::text[], $7::timestamptz[], $8::bigint[]
-) as change ({", ".join(OrderChange.__struct_fields__)})
-where orders.order_id = change.order_id
-"""
-
-_DEFINE_INSTRUMENTS = """
-insert into instruments (symbol, tick_size, lot_size, min_quantity, max_quantity, status, sequence)
-values ($1, $2, $3, $4, $5, $6, $7)
-on conflict (symbol) do update set
-    tick_size = excluded.tick_size, lot_size = excluded.lot_size, min_quantity = excluded.min_quantity,
-    max_quantity = excluded.max_quantity, status = excluded.status, sequence = excluded.sequence
 """
 
 
@@ -113,10 +76,13 @@ class Store:
         self._url = url
         self._connection: asyncpg.Connection | None = None
         self.position = Position()
+        self.last_trade_id = 0
+        """Of the trades recorded so far."""
 
     async def open(self) -> None:
         """Wait for Postgres, bring the tables up to date and find the position."""
-        self.position = await self._persist(self._find_position)
+        await self._persist(migrate, seconds=None)
+        self.position, self.last_trade_id = await self._persist(_read_position)
 
     async def record(self, fold: Fold, reached: Position) -> None:
         """Write the rows and move on to the position after them: completely and once, however many tries it takes."""
@@ -127,12 +93,12 @@ class Store:
             tries += 1
             if await _write(connection, fold, self.position, reached):
                 return
-            found = await _read_position(connection)
+            found, _ = await _read_position(connection)
             if tries == 1 or found != reached:  # else a try whose answer was lost has done it
                 raise _other_recorder(self.position, found)
 
         await self._persist(attempt)
-        self.position = reached
+        self.position, self.last_trade_id = reached, fold.last_trade_id
 
     async def payload(self, sequence: int) -> bytes | None:
         """The journal message recorded as `sequence`."""
@@ -151,12 +117,17 @@ class Store:
             self._connection.terminate()
             self._connection = None
 
-    async def _persist(self, action: Callable[[asyncpg.Connection], Awaitable[_T]]) -> _T:
-        """Carry out the action on a working connection, again and again until Postgres lets it through."""
+    async def _persist(
+        self, action: Callable[[asyncpg.Connection], Awaitable[_T]], seconds: float | None = _TRANSACTION_SECONDS
+    ) -> _T:
+        """Carry out the action on a working connection, again and again until Postgres lets it through.
+
+        `seconds`: how long one try may take; None for as long as it needs.
+        """
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                async with asyncio.timeout(_TRANSACTION_SECONDS):
+                async with asyncio.timeout(seconds):
                     return await action(await self._connected())
             except Exception as error:
                 lost = isinstance(error, _LOST) or (self._connection is not None and self._connection.is_closed())
@@ -172,32 +143,16 @@ class Store:
             self._connection = await connect(self._url, _SESSION)
         return self._connection
 
-    async def _find_position(self, connection: asyncpg.Connection) -> Position:
-        await migrate(connection)
-        return await _read_position(connection)
 
+async def _read_position(connection: asyncpg.Connection) -> tuple[Position, int]:
+    """The position and the last trade recorded.
 
-async def connect(url: str, session: dict[str, str] | None = None) -> asyncpg.Connection:
-    """A connection on which times are ints (microseconds since 1970) and a numeric without a fraction is an int.
-
-    That is how recorder/rows.py has them, and it halves the time that COPY needs on our side.
+    Waits for a transaction that has already moved the position to end, even if its recorder is dead.
     """
-    connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=session)
-    await connection.set_type_codec(
-        "timestamptz", schema="pg_catalog", encoder=_encode_time, decoder=_decode_time, format="tuple"
-    )
-    await connection.set_type_codec(
-        "numeric", schema="pg_catalog", encoder=encode_numeric, decoder=decode_numeric, format="binary"
-    )
-    return connection
-
-
-async def _read_position(connection: asyncpg.Connection) -> Position:
-    """Waits for a transaction that has already moved the position to end, even if its recorder is dead."""
     row = await connection.fetchrow("select sequence, hash, journal_epoch from recorder_position for update")
     if row is None:
         raise Refused("the table recorder_position has lost its row; start with an empty database")
-    return Position(*row)
+    return Position(*row), await connection.fetchval("select coalesce(max(trade_id), 0) from trades")
 
 
 async def _write(connection: asyncpg.Connection, fold: Fold, before: Position, after: Position) -> bool:
@@ -206,29 +161,10 @@ async def _write(connection: asyncpg.Connection, fold: Fold, before: Position, a
     if not await connection.fetchval(_MOVE_POSITION, *after, before.sequence, before.hash):
         await connection.execute("rollback")
         return False
-    await _copy(connection, "journal_commits", CommitRow._fields, fold.commits)
-    await _copy(connection, "trades", TradeRow._fields, fold.trades)
-    await _copy(connection, "orders", OrderRow.__struct_fields__, [astuple(row) for row in fold.orders.values()])
-    await _change_orders(connection, list(fold.changes.values()))
-    if fold.instruments:
-        await connection.executemany(_DEFINE_INSTRUMENTS, fold.instruments.values())
+    await write_commits(connection, fold)
+    await write_rows(connection, fold)
     await connection.execute("commit")
     return True
-
-
-async def _copy(
-    connection: asyncpg.Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
-) -> None:
-    if rows:
-        await connection.copy_records_to_table(table, columns=columns, records=rows)
-
-
-async def _change_orders(connection: asyncpg.Connection, changes: list[OrderChange]) -> None:
-    if not changes:
-        return
-    done = await connection.execute(_CHANGE_ORDERS, *zip(*map(astuple, changes), strict=True))
-    if done != f"UPDATE {len(changes)}":
-        raise Refused(f"the journal changes {len(changes)} orders, but Postgres has only {done.split()[-1]}{_COMPARE}")
 
 
 def _explained(error: Exception) -> Exception:
@@ -236,7 +172,7 @@ def _explained(error: Exception) -> Exception:
     if isinstance(error, _UNUSABLE):
         return Refused(f"Postgres cannot be used ({error}): check PRICETIME_POSTGRES_URL")
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-        return Refused(f"Postgres holds rows that the journal does not explain ({error}){_COMPARE}")
+        return Refused(f"Postgres holds rows that the journal does not explain ({error}){COMPARE}")
     return error
 
 
@@ -245,34 +181,3 @@ def _other_recorder(believed: Position, found: Position) -> Refused:
         f"another recorder writes to this database: the position was {believed.sequence} and is now "
         f"{found.sequence}. Only one may run, and this one has written nothing since. Stop the other to use this one"
     )
-
-
-# How ints travel
-
-
-def _encode_time(microseconds: int) -> tuple[int]:
-    return (microseconds - _POSTGRES_EPOCH,)
-
-
-def _decode_time(wire: tuple[int]) -> int:
-    return wire[0] + _POSTGRES_EPOCH
-
-
-def encode_numeric(value: int) -> bytes:
-    """Postgres's binary numeric: number of digits, weight of the first, sign, scale; then digits to the base 10000."""
-    assert value >= 0
-    digits = []
-    while value:
-        value, digit = divmod(value, 10_000)
-        digits.append(digit)
-    count = len(digits)
-    return struct.pack(f"!hhhh{count}h", count, count - 1, 0, 0, *reversed(digits))
-
-
-def decode_numeric(wire: bytes) -> int:
-    count, weight, sign, scale = struct.unpack_from("!hhHh", wire)
-    assert (sign, scale) == (0, 0), "only whole numbers are read here"
-    value = 0
-    for digit in struct.unpack_from(f"!{count}h", wire, 8):
-        value = value * 10_000 + digit
-    return int(value * 10_000 ** (weight + 1 - count))

@@ -11,6 +11,7 @@ from contracts.messages import (
     CancelReason,
     DefineInstrument,
     InstrumentDefined,
+    InstrumentStatus,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
@@ -23,8 +24,8 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.orders import placed_order, resting_status
-from recorder.rows import CommitRow, Fold, InstrumentRow, OrderChange, OrderRow, TradeRow
+from contracts.orders import closed_status, placed_order, resting_status
+from recorder.rows import CommitRow, Fold, InstrumentRow, OrderChange, OrderEventRow, OrderRow, TradeRow
 from tests.support.journals import FIRST_TIME, STEP, Journal, Written, random_journal
 
 SELL = PlaceOrder("BTC-USD", Side.SELL, OrderType.LIMIT, 10, 100, account="alice", client_order_id="a1")
@@ -35,8 +36,8 @@ def time_of(sequence: int) -> int:
     return FIRST_TIME + sequence * STEP
 
 
-def fold(*written: Written) -> Fold:
-    rows = Fold()
+def fold(*written: Written, last_trade_id: int = 0) -> Fold:
+    rows = Fold(last_trade_id)
     for each in written:
         rows.add(*each)
     return rows
@@ -87,6 +88,7 @@ def test_a_resting_order_is_open(journal: Journal) -> None:
             created_at=time_of(1),
             updated_at=time_of(1),
             sequence=1,
+            placed_sequence=1,
         )
     }
     assert not rows.changes
@@ -199,7 +201,8 @@ def test_the_last_definition_of_an_instrument_counts(journal: Journal) -> None:
     first = journal.commit((DefineInstrument("BTC-USD", "0.01", "0.001", 1, 500), defined))
     second = journal.commit((DefineInstrument("BTC-USD", "0.01", "0.001", 2, 900), defined))
     rows = fold(first, second)
-    assert rows.instruments == {"BTC-USD": InstrumentRow("BTC-USD", "0.01", "0.001", 2, 900, "trading", 2)}
+    expected = InstrumentRow("BTC-USD", "0.01", "0.001", 2, 900, InstrumentStatus.TRADING, 2, None, None, None)
+    assert rows.listed() == [expected]
 
 
 def test_notional_outgrows_64_bits(journal: Journal) -> None:
@@ -216,15 +219,17 @@ def test_notional_outgrows_64_bits(journal: Journal) -> None:
 
 
 def changed(order: OrderRow, change: OrderChange) -> OrderRow:
+    order = replace(order)
+    if change.quantity is not None:
+        price = order.price if change.price is None else change.price
+        order.amend(price, change.quantity, order.stop_price if change.stop_price is None else change.stop_price)
     filled = order.filled_quantity + change.added_quantity
-    quantity = order.quantity if change.quantity is None else change.quantity
     return replace(
         order,
-        price=order.price if change.price is None else change.price,
-        quantity=quantity,
         filled_quantity=filled,
         filled_notional=order.filled_notional + change.added_notional,
-        status=OrderStatus.CANCELED if change.reason else resting_status(quantity, filled),
+        triggered=order.triggered or change.triggered,
+        status=closed_status(change.reason) if change.reason else resting_status(order.quantity, filled),
         reason=change.reason,
         updated_at=change.updated_at,
         sequence=change.sequence,
@@ -241,18 +246,19 @@ def test_runs_of_any_length_lead_to_the_same_rows(seed: int, run_lengths: list[i
     assert not whole.changes
     orders: dict[int, OrderRow] = {}
     trades: list[TradeRow] = []
-    instruments: dict[str, InstrumentRow] = {}
-    at = 0
+    events: list[OrderEventRow] = []
+    at = last_trade_id = 0
     for length in [*run_lengths, len(written)]:
-        run = fold(*written[at : at + length])
+        run = fold(*written[at : at + length], last_trade_id=last_trade_id)
         at += length
+        last_trade_id = run.last_trade_id
         assert not orders.keys() & run.orders.keys()
         orders |= run.orders
         orders |= {order_id: changed(orders[order_id], change) for order_id, change in run.changes.items()}
         trades += run.trades
-        instruments |= run.instruments
+        events += run.order_events
     assert orders == whole.orders
-    assert (trades, instruments) == (whole.trades, whole.instruments)
+    assert (trades, events) == (whole.trades, whole.order_events)
 
 
 def test_the_final_rows_agree_with_the_engine() -> None:

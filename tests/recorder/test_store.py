@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.commits import GENESIS_HASH
-from recorder.store import Position, Store, connect, decode_numeric, encode_numeric
+from recorder.store import Position, Store
+from recorder.tables import connect, decode_numeric, encode_numeric
 from runtime.service import Refused
 from tests.support.journals import random_journal
 from tests.support.recorded import expected, fold, tables
@@ -43,7 +44,7 @@ async def test_an_empty_database_is_at_the_beginning(store: Store) -> None:
 async def test_runs_add_up_to_the_whole_journal(store: Store, database: str) -> None:
     written = random_journal(1, commits=60, commands_per_commit=20).written
     for at in range(0, len(written), 7):
-        await store.record(*fold(written[at : at + 7]))
+        await store.record(*fold(written[at : at + 7], store.last_trade_id))
     assert await tables(database) == expected(written)
     assert await store.payload(5) == written[4].payload
 
@@ -104,7 +105,7 @@ async def test_terminated_connections_lose_and_double_nothing(
 
     async def record() -> None:
         for at in range(0, len(written), 4):
-            await store.record(*fold(written[at : at + 4]))
+            await store.record(*fold(written[at : at + 4], store.last_trade_id))
 
     terminating = asyncio.create_task(terminate())
     await record()
@@ -157,7 +158,7 @@ async def test_a_change_to_a_missing_order_is_refused(store: Store, admin: async
     await store.record(*fold(written[:20]))
     await admin.execute("delete from orders")
     with pytest.raises(Refused, match="pricetime verify"):
-        await store.record(*fold(written[20:]))
+        await store.record(*fold(written[20:], store.last_trade_id))
     assert (await tables(database))["recorder_position"] == [fold(written[:20])[1]]
 
 

@@ -31,6 +31,7 @@ from runtime.journal import ensure_stream
 
 FIRST_TIME = 1_700_000_000_000_000
 STEP = 1_000
+_TIMES_IN_FORCE = (TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
 
 
 class Written(NamedTuple):
@@ -134,7 +135,7 @@ def _random_order(chance: random.Random, symbols: Sequence[str]) -> PlaceOrder:
         type=OrderType.MARKET if is_market else OrderType.LIMIT,
         quantity=chance.randint(1, 50),
         price=None if is_market else chance.randint(9_980, 10_020),
-        time_in_force=TimeInForce.IOC if is_market else chance.choices(list(TimeInForce), [8, 1, 1])[0],
+        time_in_force=TimeInForce.IOC if is_market else chance.choices(_TIMES_IN_FORCE, [8, 1, 1])[0],
         account=f"account-{chance.randrange(5)}",
         client_order_id=None if chance.random() < 0.5 else f"id-{chance.getrandbits(48):x}",
     )

@@ -6,12 +6,27 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 from msgspec.structs import astuple
 
-from recorder.rows import CommitRow, Fold, InstrumentRow, OrderRow, TradeRow
-from recorder.store import Position, connect
+from recorder.rows import (
+    AccountLimitsRow,
+    CandleRow,
+    CommitRow,
+    DeadMansSwitchRow,
+    Fold,
+    InstrumentRow,
+    KillSwitchRow,
+    OrderEventRow,
+    OrderRow,
+    PositionRow,
+    SymbolLimitsRow,
+    TradeRow,
+)
+from recorder.store import Position
+from recorder.tables import connect
 from runtime.service import EXIT_REFUSED
 from tests.support.journals import Written
 
@@ -20,15 +35,22 @@ Tables = dict[str, list[tuple[object, ...]]]
 _COLUMNS = {
     "journal_commits": CommitRow._fields,
     "orders": OrderRow.__struct_fields__,
+    "order_events": OrderEventRow._fields,
     "trades": TradeRow._fields,
-    "instruments": InstrumentRow._fields,
+    "candles": CandleRow._fields,
+    "instruments": InstrumentRow.__struct_fields__,
+    "positions": PositionRow._fields,
+    "account_limits": AccountLimitsRow._fields,
+    "symbol_limits": SymbolLimitsRow._fields,
+    "kill_switches": KillSwitchRow._fields,
+    "dead_mans_switches": DeadMansSwitchRow._fields,
     "recorder_position": Position._fields,
 }
 
 
-def fold(written: Sequence[Written]) -> tuple[Fold, Position]:
-    """The rows of a run, and the position after it."""
-    rows = Fold()
+def fold(written: Sequence[Written], last_trade_id: int = 0) -> tuple[Fold, Position]:
+    """The rows of a run, and the position after it. `last_trade_id`: of the trades before it."""
+    rows = Fold(last_trade_id)
     for each in written:
         rows.add(*each)
     last = written[-1]
@@ -42,10 +64,24 @@ def expected(written: Sequence[Written]) -> Tables:
     return {
         "journal_commits": list(rows.commits),
         "orders": [astuple(rows.orders[order_id]) for order_id in sorted(rows.orders)],
+        "order_events": sorted(rows.order_events),
         "trades": list(rows.trades),
-        "instruments": [rows.instruments[symbol] for symbol in sorted(rows.instruments)],
+        "candles": sorted(rows.candles()),
+        "instruments": [astuple(row) for row in rows.listed()],
+        "positions": sorted(rows.positions()),
+        "account_limits": _in_order(rows.account_limits),
+        "symbol_limits": sorted(row for limits in rows.symbol_limits.values() for row in limits),
+        "kill_switches": _in_order(rows.kill_switches),
+        "dead_mans_switches": _in_order(rows.dead_mans_switches),
         "recorder_position": [position],
     }
+
+
+_T = TypeVar("_T")
+
+
+def _in_order(rows: dict[str, _T]) -> list[_T]:
+    return [row for _, row in sorted(rows.items())]
 
 
 async def tables(database: str) -> Tables:
@@ -54,7 +90,8 @@ async def tables(database: str) -> Tables:
     try:
         return {
             table: [
-                tuple(row) for row in await connection.fetch(f"select {', '.join(columns)} from {table} order by 1")
+                tuple(row)
+                for row in await connection.fetch(f"select {', '.join(columns)} from {table} order by 1, 2, 3")
             ]
             for table, columns in _COLUMNS.items()
         }
