@@ -50,11 +50,11 @@ def placed_order(command: PlaceOrder, order_id: int, time: int, quantity: int | 
         0,
         "0",
         time,
-        _accepted_terms(command, time),
+        accepted_terms(command, time),
     )
 
 
-def _accepted_terms(command: PlaceOrder, time: int) -> Terms | None:
+def accepted_terms(command: PlaceOrder, time: int) -> Terms | None:
     """A DAY order expires when the UTC day of its acceptance ends."""
     if command.time_in_force is not TimeInForce.DAY:
         return command.terms

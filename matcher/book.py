@@ -10,46 +10,58 @@ from collections.abc import Iterator
 
 from sortedcontainers import SortedDict
 
-from contracts.messages import InstrumentStatus, OrderState, OrderType, Side, SymbolLimits, TimeInForce
+from contracts.messages import InstrumentStatus, OrderState, OrderType, PlaceOrder, Side, SymbolLimits, TimeInForce
+from contracts.orders import accepted_terms
 from contracts.views import Instrument
 
-LIMIT_TYPES = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT})
-STOP_TYPES = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
+LIMIT_TYPES = (OrderType.LIMIT, OrderType.STOP_LIMIT)
+STOP_TYPES = (OrderType.STOP, OrderType.STOP_LIMIT)
 
 
 class Account:
     """What the engine knows of an account over all symbols."""
 
-    __slots__ = ("deadline", "killed", "limited", "max_open_orders", "name", "orders")
+    __slots__ = ("deadline", "holdings", "killed", "limited", "max_open_orders", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.orders: dict[int, Order] = {}
-        """Its open orders: in a book, or stops that wait."""
+        self.holdings: list[Holding] = []
         self.killed = False
         self.deadline: int | None = None
         """When its dead-man's switch goes off."""
         self.max_open_orders: int | None = None
         self.limited = False
-        """Does any limit or switch apply at all? Asked for every order, so kept apart."""
+        """Has it any limit at all? Asked for every order, so kept apart."""
+
+    @property
+    def orders(self) -> "Iterator[Order]":
+        """Its open orders: in a book, or stops that wait."""
+        for holding in self.holdings:
+            yield from holding.orders.values()
+
+    @property
+    def open_orders(self) -> int:
+        return sum(len(holding.orders) for holding in self.holdings)
 
 
 class Holding:
-    """An account in one symbol: what it has bought (sold, when negative), and what it may."""
+    """An account in one symbol: its open orders, what it has bought (sold, when negative), and what it may."""
 
-    __slots__ = ("account", "limits", "position")
+    __slots__ = ("account", "book", "limits", "orders", "position")
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, book: "OrderBook") -> None:
         self.account = account
+        self.book = book
+        self.orders: dict[int, Order] = {}
         self.position = 0
         self.limits: SymbolLimits | None = None
+        account.holdings.append(self)
 
 
 class Order:
     """An order while the engine works on it, in the book or on its way there."""
 
     __slots__ = (
-        "budget",
         "client_order_id",
         "created_at",
         "hidden",
@@ -71,26 +83,24 @@ class Order:
         "type",
     )
 
-    def __init__(self, state: OrderState, holding: Holding) -> None:
-        self.order_id = state.order_id
-        self.client_order_id = state.client_order_id
+    def __init__(self, command: PlaceOrder, order_id: int, time: int, holding: Holding) -> None:
+        """As accepted at `time`, before any fill."""
+        self.order_id = order_id
+        self.client_order_id = command.client_order_id
         self.holding = holding
-        self.symbol = state.symbol
-        self.side = state.side
-        self.type: OrderType = state.type
-        self.time_in_force: TimeInForce = state.time_in_force
-        self.post_only = state.post_only
-        self.price = state.price
-        self.quantity = state.quantity
-        self.remaining = state.quantity - state.filled_quantity
-        self.notional = int(state.filled_notional)
-        self.created_at = state.created_at
-        self.terms = state.terms
-        self.triggered = state.triggered
+        self.symbol = command.symbol
+        self.side = command.side
+        self.type = command.type
+        self.time_in_force = time_in_force = command.time_in_force
+        self.post_only = command.post_only
+        self.price = command.price
+        self.quantity = self.remaining = command.quantity
+        self.notional = 0
+        self.created_at = time
+        self.terms = command.terms if time_in_force is not TimeInForce.DAY else accepted_terms(command, time)
+        self.triggered = False
         self.hidden = 0
         """How much of what remains the book does not show."""
-        self.budget: int | None = None
-        """What a market order by notional has left, while it trades."""
         self.level: PriceLevel | None = None
         self.previous: Order | None = None
         self.next: Order | None = None
@@ -196,14 +206,9 @@ class PriceLevel:
         order.level = order.previous = order.next = None
         self.quantity -= order.remaining - order.hidden
 
-    def fill(self, order: Order, quantity: int) -> bool:
-        """Take from what an order of this queue shows. False when nothing remains of it (it is still in the queue).
-
-        An iceberg whose slice is used up shows the next one, at the back.
-        """
-        if quantity == order.remaining:
-            return False
-        if quantity < order.remaining - order.hidden:
+    def fill_iceberg(self, order: Order, quantity: int) -> None:
+        """Take from what an iceberg shows. When its slice is used up it shows the next one, at the back."""
+        if quantity < order.shown:
             order.remaining -= quantity
             self.quantity -= quantity
         else:
@@ -211,7 +216,6 @@ class PriceLevel:
             order.remaining -= quantity
             order.show_next_slice()
             self.append(order)
-        return True
 
     def slices(self) -> Iterator[tuple[Order, int, bool]]:
         """What an incoming order would meet here, in order: order, quantity, and whether for the first time."""
@@ -266,6 +270,11 @@ class BookSide:
     def reaches(self, limit: int | None) -> bool:
         """Would an incoming order with this limit (None: any price) trade with this side?"""
         return self.best is not None and (limit is None or self.best.key <= limit * self.sign)
+
+    def best_within(self, limit: int | None) -> PriceLevel | None:
+        """The first price level that an incoming order with this limit (None: any price) would trade with."""
+        best = self.best
+        return best if best is not None and (limit is None or best.key <= limit * self.sign) else None
 
     def slices(self, limit: int | None) -> Iterator[tuple[Order, int, bool]]:
         """What an incoming order with this limit would meet, in order; see PriceLevel.slices."""
@@ -330,16 +339,25 @@ class Stops:
 class OrderBook:
     """All of one instrument: its rules, both sides, the stops that wait, and who holds what."""
 
-    __slots__ = ("asks", "bids", "holdings", "instrument", "last_price", "last_trade_id", "stops")
+    __slots__ = ("asks", "bids", "holdings", "instrument", "is_free", "last_price", "last_trade_id", "stops")
 
     def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
+        self.rule(instrument)
         self.bids = BookSide(instrument.symbol, Side.BUY)
         self.asks = BookSide(instrument.symbol, Side.SELL)
         self.stops = Stops()
         self.holdings: dict[str, Holding] = {}
         self.last_price: int | None = None
         self.last_trade_id = 0
+
+    def rule(self, instrument: Instrument) -> None:
+        """Let these rules apply from now on."""
+        self.instrument = instrument
+        self.is_free = (
+            instrument.status is InstrumentStatus.TRADING
+            and instrument.lowest_price is instrument.highest_price is instrument.band_basis_points is None
+        )
+        """Is it trading, without any band? Asked for every order, so kept apart."""
 
     @property
     def status(self) -> InstrumentStatus:

@@ -33,7 +33,7 @@ from matcher.book import LIMIT_TYPES, STOP_TYPES, Account, Holding, Order, Order
 is_name = re.compile(NAME_PATTERN).fullmatch
 _is_symbol = re.compile(SYMBOL_PATTERN).fullmatch
 
-RESTING_TIMES = frozenset({TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY})
+RESTING_TIMES = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
 """With one of these what an order cannot trade at once may rest."""
 _NO_TERMS = Terms()
 _MAX_LIMIT = MAX_QUANTITY * 1000
@@ -59,7 +59,12 @@ def refuse_terms(command: PlaceOrder, rules: Instrument, time: int) -> Refusal |
         return Refusal(RejectReason.PRICE_NOT_ALLOWED, "price")
     if command.price is not None and not 1 <= command.price <= MAX_PRICE:
         return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
-    if command.terms is None and command.type is OrderType.LIMIT and command.time_in_force is TimeInForce.GTC:
+    if (
+        command.terms is None
+        and command.type is OrderType.LIMIT
+        and command.time_in_force is not TimeInForce.GTD
+        and not command.post_only
+    ):
         return None  # what most orders are: nothing below can be wrong with it
     return (
         _refuse_stop_price(command, terms)

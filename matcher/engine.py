@@ -64,37 +64,70 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.orders import placed_order
 from contracts.views import Instrument
 from matcher import checks
 from matcher.batch import Batch, refuse_conflicts
-from matcher.book import LIMIT_TYPES, STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
+from matcher.book import STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
 from matcher.client_order_ids import ClientOrderIds, digest_of
 
 MAX_ID = 2**63
 _state_encoder = msgspec.msgpack.Encoder()
 
 
-class Work:
-    """What one command has led to so far."""
+class Budget:
+    """What a market order by notional may still spend or earn, and the price at which it met somebody last."""
 
-    __slots__ = ("events", "fills_left", "levels", "met_price", "traded")
+    __slots__ = ("left", "price")
+
+    def __init__(self, notional: int, price: int | None) -> None:
+        self.left = notional
+        self.price = price
+
+    def reaches(self, price: int) -> bool:
+        """Is it enough for one lot?"""
+        if self.left < price:
+            return False
+        self.price = price
+        return True
+
+    def spend(self, quantity: int, price: int) -> int:
+        """As much of the quantity as it is enough for."""
+        quantity = min(quantity, self.left // price)
+        self.left -= quantity * price
+        return quantity
+
+
+class Work:
+    """What one command has led to so far. The engine has one, which `outcome` empties: a new one costs a tenth more."""
+
+    __slots__ = ("budget", "events", "fills_left", "levels", "traded")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.levels: dict[tuple[BookSide, int], PriceLevel] = {}
         """Touched price levels; one made anew at the same price takes the place of the old."""
         self.fills_left = MAX_FILLS
-        self.met_price: int | None = None
-        """Of the last maker that an order by notional met."""
-        self.traded: dict[OrderBook, tuple[int, int]] = {}
+        self.budget: Budget | None = None
+        """Of the order by notional that trades now."""
+        self.traded: dict[OrderBook, tuple[int, int]] | None = None
         """Lowest and highest trade price, by book, of what was executed since stops were last looked at."""
 
+    def note_trades(self, book: OrderBook, first_price: int, last_price: int) -> None:
+        """Of one order's trades the first and the last have the lowest and the highest price."""
+        traded = self.traded = {} if self.traded is None else self.traded
+        lowest, highest = traded.get(book, (first_price, first_price))
+        traded[book] = (min(lowest, first_price, last_price), max(highest, first_price, last_price))
+
     def outcome(self) -> Outcome:
-        levels = [
-            LevelChanged(side.symbol, side.side, price, level.quantity) for (side, price), level in self.levels.items()
-        ]
-        return Outcome(tuple(self.events), tuple(levels))
+        levels = []
+        for (side, price), level in self.levels.items():
+            levels.append(LevelChanged(side.symbol, side.side, price, level.quantity))
+        outcome = Outcome(tuple(self.events), tuple(levels))
+        self.events.clear()
+        self.levels.clear()
+        self.fills_left = MAX_FILLS
+        self.traded = None
+        return outcome
 
 
 class Cancelation:
@@ -116,6 +149,7 @@ class Engine:
         self._open: dict[int, Order] = {}
         self._accounts: dict[str, Account] = {}
         self._client_order_ids = ClientOrderIds()
+        self._work = Work()
         self._last_order_id = 0
         self._last_trade_id = 0
         self._expiries: SortedSet[tuple[int, int]] = SortedSet()
@@ -156,7 +190,7 @@ class Engine:
             case AdvanceClock():
                 return self._advance_clock(time)
             case Continue():
-                return self._finish(Work())
+                return self._finish(self._work)
 
     @property
     def unfinished(self) -> bool:
@@ -178,8 +212,10 @@ class Engine:
             return known
         if refusal := self._refuse_place(command, book, time, None):
             return refusal
-        work = Work()
+        work = self._work
         self._accept(command, book, time, sequence, work)
+        if work.traded is None and not self._triggered:
+            return work.outcome()
         return self._finish(work)
 
     def _known(self, command: PlaceOrder) -> Repeated | Refusal | None:
@@ -194,20 +230,21 @@ class Engine:
         return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", first.order_id)
 
     def _refuse_place(self, command: PlaceOrder, book: OrderBook, time: int, batch: Batch | None) -> Refusal | None:
-        status = book.instrument.status
-        if status is not InstrumentStatus.TRADING and (refusal := checks.refuse_status(status)):
+        if not book.is_free and (refusal := checks.refuse_status(book.status)):
             return refusal
         if refusal := checks.refuse_terms(command, book.instrument, time):
             return refusal
         account = self._accounts.get(command.account)
         if account is not None and account.killed:
             return Refusal(RejectReason.KILL_SWITCH_ENGAGED, "account")
-        if refusal := checks.refuse_prices(command, book):
+        if not book.is_free and (refusal := checks.refuse_prices(command, book)):
             return refusal
         if account is not None and account.limited and (refusal := _refuse_limits(command, account, book, batch)):
             return refusal
         if len(self._open) >= MAX_RESTING_ORDERS:
             return Refusal(RejectReason.TOO_MANY_ORDERS)
+        if command.terms is None and book.is_free and not command.post_only:
+            return None
         return checks.refuse_by_market(command, book)
 
     def _accept(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int, work: Work) -> None:
@@ -216,7 +253,7 @@ class Engine:
         if command.client_order_id is not None:
             self._client_order_ids.add(command, order_id, sequence)
         holding = book.holdings.get(command.account) or self._holding(book, command.account)
-        order = Order(placed_order(command, order_id, time), holding)
+        order = Order(command, order_id, time, holding)
         if command.terms is not None and command.terms.notional is not None:
             self._execute_notional(order, command.terms.notional, book, work)
             return
@@ -236,7 +273,7 @@ class Engine:
     def _holding(self, book: OrderBook, name: str) -> Holding:
         holding = book.holdings.get(name)
         if holding is None:
-            holding = book.holdings[name] = Holding(self._account(name))
+            holding = book.holdings[name] = Holding(self._account(name), book)
         return holding
 
     # Open orders
@@ -244,25 +281,23 @@ class Engine:
     def _find(self, order_id: int, accounts: tuple[str, ...] | None) -> Order | None:
         """An open order that is one of these accounts' (None: anybody's)."""
         order = self._open.get(order_id)
-        if order is not None and accounts is not None and order.holding.account.name not in accounts:
-            return None
-        return order
+        return order if order is not None and (accounts is None or _is_of(order, accounts)) else None
 
     def _open_order(self, order: Order) -> None:
         self._open[order.order_id] = order
-        order.holding.account.orders[order.order_id] = order
+        order.holding.orders[order.order_id] = order
         if order.terms is not None and order.terms.expires_at is not None:
             self._expiries.add((order.terms.expires_at, order.order_id))
 
     def _close_order(self, order: Order) -> None:
         """The order is no longer open; it must be out of the book and the stops already."""
         del self._open[order.order_id]
-        del order.holding.account.orders[order.order_id]
+        del order.holding.orders[order.order_id]
         if order.terms is not None and order.terms.expires_at is not None:
             self._expiries.remove((order.terms.expires_at, order.order_id))
 
     def _take_out(self, order: Order, work: Work) -> None:
-        book = self._books[order.symbol]
+        book = order.holding.book
         if order.level is not None:
             side = book.own(order.side)
             level = side.remove(order)
@@ -284,26 +319,27 @@ class Engine:
         if limit is None:
             protection_price = None if order.terms is None else order.terms.protection_price
             limit, is_own_limit = checks.market_limit(order.side, protection_price, book)
+        reason: CancelReason | None = None
         if order.time_in_force is TimeInForce.FOK and not _can_fill(order, makers, limit, work.fills_left):
-            reason: CancelReason | None = CancelReason.FILL_OR_KILL
-        else:
-            reason = self._trade(order, book, makers, limit, work) if makers.reaches(limit) else None
-            reason = reason or _reason_not_to_rest(order, makers, is_own_limit)
+            reason = CancelReason.FILL_OR_KILL
+        elif makers.reaches(limit):
+            reason = self._trade(order, book, makers, limit, work)
         if order.remaining and reason is None:
-            self._rest(order, book, work)
-            return
-        if order.order_id in self._open:  # a stop, open since it was accepted
+            reason = _reason_not_to_rest(order, makers, is_own_limit)
+            if reason is None:
+                self._rest(order, book.own(order.side), work)
+                return
+        if order.triggered and order.order_id in self._open:  # a stop has been open since it was accepted
             self._close_order(order)
         if order.remaining:
             assert reason is not None
             work.events.append(OrderCanceled(order.state, reason))
 
-    def _rest(self, order: Order, book: OrderBook, work: Work) -> None:
-        if order.order_id not in self._open:
-            self._open_order(order)
+    def _rest(self, order: Order, side: BookSide, work: Work) -> None:
         if order.terms is not None:
             order.show_next_slice()
-        side = book.own(order.side)
+        if not order.triggered or order.order_id not in self._open:
+            self._open_order(order)
         level = side.add(order)
         work.levels[side, level.price] = level
 
@@ -314,17 +350,17 @@ class Engine:
         work.events.append(OrderAccepted(order.order_id))
         makers = book.makers(order.side)
         limit, is_own_limit = checks.market_limit(order.side, order.terms.protection_price, book)
-        work.met_price = checks.best_price(book, order.side)
-        order.budget = notional
+        work.budget = budget = Budget(notional, checks.best_price(book, order.side))
         order.quantity = order.remaining = book.instrument.max_quantity
         reason = self._trade(order, book, makers, limit, work)
+        work.budget = None
         filled = order.filled
         spent = not order.remaining or (reason is None and makers.reaches(limit))
         if spent:
             quantity = filled or 1
             reason = None if filled else CancelReason.NO_LIQUIDITY
         else:
-            quantity = min(MAX_QUANTITY, filled + max(1, order.budget // (work.met_price or MAX_PRICE)))
+            quantity = min(MAX_QUANTITY, filled + max(1, budget.left // (budget.price or MAX_PRICE)))
             reason = reason or _reason_not_to_rest(order, makers, is_own_limit)
         order.quantity, order.remaining = quantity, quantity - filled
         work.events[position] = OrderAccepted(order.order_id, quantity)
@@ -335,19 +371,16 @@ class Engine:
         self, taker: Order, book: OrderBook, makers: BookSide, limit: int | None, work: Work
     ) -> CancelReason | None:
         """Fill the taker from the best makers within its limit. Returns why its rest must be canceled, if so."""
-        events, holding, budget = work.events, taker.holding, taker.budget
+        events, budget, symbol, side = work.events, work.budget, taker.symbol, taker.side
         prevents = taker.terms is not None and taker.terms.self_trade_prevention is not SelfTradePrevention.NONE
-        direction = 1 if taker.side is Side.BUY else -1
+        holding, taker_id, filled_before = taker.holding, taker.order_id, taker.quantity - taker.remaining
+        direction = makers.sign  # 1 for a buyer, -1 for a seller
         reason, first_price, price, touched = None, 0, 0, None
-        while taker.remaining and makers.reaches(limit):
-            level = makers.best
-            assert level is not None
+        while (level := makers.best_within(limit)) is not None:
             maker = level.head
             assert maker is not None
-            if budget is not None:
-                if budget < level.price:
-                    break
-                work.met_price = level.price
+            if budget is not None and not budget.reaches(level.price):
+                break
             if not work.fills_left:
                 reason = CancelReason.FILL_LIMIT
                 break
@@ -359,41 +392,35 @@ class Engine:
                     reason = CancelReason.SELF_TRADE_PREVENTION
                     break
                 continue
-            price = level.price
-            first_price = first_price or price
-            quantity = min(taker.remaining, maker.remaining - maker.hidden)
+            first_price, price = first_price or level.price, level.price
+            remaining, shown = taker.remaining, maker.remaining - maker.hidden
+            quantity = shown if shown < remaining else remaining
             if budget is not None:
-                quantity = min(quantity, budget // price)
-                budget -= quantity * price
-            self._last_trade_id += 1
-            events.append(
-                TradeExecuted(
-                    self._last_trade_id, taker.symbol, price, quantity, taker.side, maker.order_id, taker.order_id
-                )
-            )
+                quantity = budget.spend(quantity, price)
+            self._last_trade_id = trade_id = self._last_trade_id + 1
+            events.append(TradeExecuted(trade_id, symbol, price, quantity, side, maker.order_id, taker_id))
             notional = quantity * price
-            taker.remaining -= quantity
             taker.notional += notional
             maker.notional += notional
-            holding.position += direction * quantity
             maker.holding.position -= direction * quantity
             if quantity == maker.remaining:
                 makers.remove(maker)
                 maker.remaining = 0
                 self._close_order(maker)
+            elif not maker.hidden:
+                maker.remaining -= quantity
+                level.quantity -= quantity
             else:
-                level.fill(maker, quantity)
-        taker.budget = budget
+                level.fill_iceberg(maker, quantity)
+            taker.remaining = remaining = remaining - quantity
+            if not remaining:
+                break
         if first_price:
-            self._note_trades(book, first_price, price, work)
+            holding.position += direction * (taker.quantity - taker.remaining - filled_before)
+            book.last_price, book.last_trade_id = price, self._last_trade_id
+            if book.stops.count or work.traded is not None:
+                work.note_trades(book, first_price, price)
         return reason
-
-    def _note_trades(self, book: OrderBook, first_price: int, last_price: int, work: Work) -> None:
-        """Of one order's trades the first and the last have the lowest and the highest price."""
-        book.last_price = last_price
-        book.last_trade_id = self._last_trade_id
-        lowest, highest = work.traded.get(book, (first_price, first_price))
-        work.traded[book] = (min(lowest, first_price, last_price), max(highest, first_price, last_price))
 
     def _prevent_self_trade(self, taker: Order, maker: Order, work: Work) -> bool:
         """Two orders of one account have met. True when the rest of the taker is to be canceled."""
@@ -401,7 +428,7 @@ class Engine:
         mode = taker.terms.self_trade_prevention
         if mode is SelfTradePrevention.CANCEL_NEWEST:
             return True
-        if mode is SelfTradePrevention.DECREMENT and taker.budget is None:
+        if mode is SelfTradePrevention.DECREMENT and work.budget is None:
             return self._decrement(taker, maker, work)
         self._cancel_order(maker, CancelReason.SELF_TRADE_PREVENTION, work)
         return mode is not SelfTradePrevention.CANCEL_OLDEST
@@ -432,11 +459,11 @@ class Engine:
 
     def _collect_triggered(self, work: Work) -> None:
         """Queue the stops that the latest trades have reached."""
-        for book, (lowest, highest) in work.traded.items():
+        traded, work.traded = work.traded or {}, None
+        for book, (lowest, highest) in traded.items():
             if book.stops.count:
                 reached = book.stops.reached(lowest, highest)
                 self._triggered.extend((order, book.last_trade_id) for order in reached)
-        work.traded.clear()
 
     def _run_triggered(self, work: Work) -> None:
         """Carry out triggered stops, and those that they trigger, to the end or until the outcome is full."""
@@ -445,7 +472,7 @@ class Engine:
             order.triggered = True
             work.events.append(OrderTriggered(order.order_id, trade_id))
             work.fills_left = MAX_FILLS
-            self._execute(order, self._books[order.symbol], work)
+            self._execute(order, order.holding.book, work)
             self._collect_triggered(work)
 
     def _finish(self, work: Work) -> Outcome:
@@ -466,12 +493,12 @@ class Engine:
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         if refusal := self._refuse_amend(command, order):
             return refusal
-        work = Work()
+        work = self._work
         self._carry_out_amendment(command, order, work)
         return self._finish(work)
 
     def _refuse_amend(self, command: AmendOrder, order: Order) -> Refusal | None:
-        book = self._books[order.symbol]
+        book = order.holding.book
         if refusal := checks.refuse_amendment_terms(command, order, book):
             return refusal
         if command.quantity is not None and command.quantity <= order.filled:
@@ -481,7 +508,7 @@ class Engine:
             if refusal := checks.refuse_amended_size(command, order, limits):
                 return refusal
             growth = 0 if command.quantity is None else command.quantity - order.quantity
-            waiting = _waiting_quantity(order.holding.account, order.symbol, order.side, None)
+            waiting = _waiting_quantity(order.holding, order.side, None)
             if growth > 0 and (refusal := checks.refuse_position(order.side, growth, waiting, order.holding, limits)):
                 return refusal
         return checks.refuse_amended_prices(command, order, book)
@@ -500,19 +527,19 @@ class Engine:
             order.remaining += quantity - order.quantity
             order.price, order.quantity, order.hidden = price, quantity, 0
             work.events.append(OrderAmended(order.state, priority_kept=False))
-            self._execute(order, self._books[order.symbol], work)
+            self._execute(order, order.holding.book, work)
 
     def _shrink(self, order: Order, quantity: int, work: Work) -> None:
         """A smaller total at the same price: the order keeps its place."""
         level = order.level
         assert level is not None
         level.quantity -= order.reduce(order.quantity - quantity)
-        work.levels[self._books[order.symbol].own(order.side), level.price] = level
+        work.levels[order.holding.book.own(order.side), level.price] = level
         work.events.append(OrderAmended(order.state, priority_kept=True))
 
     def _amend_stop(self, command: AmendOrder, order: Order, price: int | None, quantity: int, work: Work) -> None:
         assert order.terms is not None
-        book = self._books[order.symbol]
+        book = order.holding.book
         stop_price = order.stop_price if command.stop_price is None else command.stop_price
         keeps_place = stop_price == order.stop_price and quantity <= order.quantity
         if not keeps_place:
@@ -527,19 +554,20 @@ class Engine:
     # Canceling
 
     def _cancel(self, command: CancelOrder) -> Result:
-        order = self._find(command.order_id, command.accounts)
-        if order is None:
+        order = self._open.get(command.order_id)
+        if order is None or (command.accounts is not None and not _is_of(order, command.accounts)):
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         if refusal := self._refuse_cancel(order):
             return refusal
-        work = Work()
+        work = self._work
         self._cancel_order(order, CancelReason.REQUESTED, work)
         return work.outcome()
 
     def _refuse_cancel(self, order: Order) -> Refusal | None:
-        if self._books[order.symbol].instrument.status is InstrumentStatus.HALTED:
-            return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
-        return None
+        book = order.holding.book
+        if book.is_free or book.status is not InstrumentStatus.HALTED:
+            return None
+        return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
 
     def _cancel_orders(self, command: CancelOrders) -> Result:
         if command.symbol is not None:
@@ -553,9 +581,9 @@ class Engine:
             for order in self._open_orders_of(command.accounts)
             if command.symbol in (None, order.symbol)
             and command.side in (None, order.side)
-            and self._books[order.symbol].status is not InstrumentStatus.HALTED
+            and order.holding.book.status is not InstrumentStatus.HALTED
         ]
-        return self._cancel_together(orders, CancelReason.REQUESTED, Work(), OrdersCanceled(len(orders)))
+        return self._cancel_together(orders, CancelReason.REQUESTED, self._work, OrdersCanceled(len(orders)))
 
     def _open_orders_of(self, accounts: tuple[str, ...] | None) -> Iterator[Order]:
         if accounts is None:
@@ -563,7 +591,7 @@ class Engine:
             return
         for name in dict.fromkeys(accounts):
             if (account := self._accounts.get(name)) is not None:
-                yield from account.orders.values()
+                yield from account.orders
 
     def _cancel_together(
         self, orders: Iterable[Order], reason: CancelReason, work: Work, announcement: Event | None = None
@@ -597,11 +625,12 @@ class Engine:
         for number, item in enumerate(items):
             if refusal := self._refuse_item(item, time, batch):
                 return replace(refusal, item=number)
-        work = Work()
+        work = self._work
+        work.traded = {}
         for number, item in batch.in_order():
             work.events.append(ItemStarted(number))
             self._carry_out_item(item, time, sequence, work)
-        self._triggered = deque((order, self._books[order.symbol].last_trade_id) for order, _ in self._triggered)
+        self._triggered = deque((order, order.holding.book.last_trade_id) for order, _ in self._triggered)
         self._collect_triggered(work)
         if self._triggered:
             work.events.append(ItemStarted(len(items)))
@@ -642,7 +671,7 @@ class Engine:
 
     def _refuse_amended_in_batch(self, item: AmendOrder, order: Order, batch: Batch) -> Refusal | None:
         """What an amendment may not do in a batch: trade, which could leave a later item without its order."""
-        book = self._books[order.symbol]
+        book = order.holding.book
         if item.quantity is not None and item.quantity <= order.filled:
             return None
         if item.stop_price is not None and book.has_reached(order.side, item.stop_price):
@@ -679,9 +708,9 @@ class Engine:
             if deadline > time:
                 break
             self._disarm(name)
-            orders = sorted(self._accounts[name].orders.values(), key=_order_id)
+            orders = sorted(self._accounts[name].orders, key=_order_id)
             self._cancelations.append(Cancelation(orders, CancelReason.DEAD_MANS_SWITCH, CancelAllElapsed(name)))
-        return self._finish(Work())
+        return self._finish(self._work)
 
     def _cancel_all_after(self, command: CancelAllAfter, time: int) -> Result:
         if not checks.is_name(command.account):
@@ -726,7 +755,7 @@ class Engine:
         elif rules.lot != book.instrument.lot:
             return Refusal(RejectReason.INSTRUMENT_RULES_FIXED, "lot_size")
         else:
-            book.instrument = replace(rules, status=book.status)
+            book.rule(replace(rules, status=book.status))
         return Outcome((InstrumentDefined(command.symbol),))
 
     def _set_instrument_status(self, command: SetInstrumentStatus) -> Result:
@@ -735,11 +764,11 @@ class Engine:
             return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
         if book.status is InstrumentStatus.DELISTED:
             return Refusal(RejectReason.INSTRUMENT_DELISTED, "symbol")
-        book.instrument = replace(book.instrument, status=command.status)
+        book.rule(replace(book.instrument, status=command.status))
         changed = InstrumentStatusChanged(command.symbol, command.status)
         if command.status is not InstrumentStatus.DELISTED:
             return Outcome((changed,))
-        return self._cancel_together([*book, *book.stops], CancelReason.DELISTED, Work(), changed)
+        return self._cancel_together([*book, *book.stops], CancelReason.DELISTED, self._work, changed)
 
     def _set_account_limits(self, command: SetAccountLimits) -> Result:
         if refusal := checks.refuse_account_limits(command, self._books):
@@ -762,7 +791,7 @@ class Engine:
         changed = KillSwitchSet(command.account, command.engaged)
         if not command.engaged:
             return Outcome((changed,))
-        return self._cancel_together(account.orders.values(), CancelReason.KILL_SWITCH, Work(), changed)
+        return self._cancel_together(account.orders, CancelReason.KILL_SWITCH, self._work, changed)
 
     # What can be read
 
@@ -808,7 +837,7 @@ class Engine:
 
     def open_orders(self, account: str) -> list[int]:
         """Ids of the account's open orders, ascending."""
-        return sorted(self._accounts[account].orders) if account in self._accounts else []
+        return sorted(map(_order_id, self._open_orders_of((account,))))
 
     def state_hash(self) -> bytes:
         """Names the whole state: equal for two engines exactly when they will answer everything alike.
@@ -855,8 +884,8 @@ class Engine:
                 found[order.order_id] = order
             assert not sum(holding.position for holding in book.holdings.values()), "bought and sold differ"
         assert found == self._open, "the index and the books hold different orders"
-        by_account = [order for account in self._accounts.values() for order in account.orders.items()]
-        assert dict(by_account) == self._open, "the accounts and the index hold different orders"
+        by_account = [order for account in self._accounts.values() for order in account.orders]
+        assert {order.order_id: order for order in by_account} == self._open, "an order that its account has not"
         expiries = {(order.expires_at, order.order_id) for order in self._open.values() if order.expires_at}
         assert expiries == set(self._expiries), "an expiry that is not that of an open order"
         assert len(self._client_order_ids) <= CLIENT_ORDER_ID_WINDOW, "the window of client order ids grew too large"
@@ -866,9 +895,13 @@ def _order_id(order: Order) -> int:
     return order.order_id
 
 
+def _is_of(order: Order, accounts: tuple[str, ...]) -> bool:
+    return order.holding.account.name in accounts
+
+
 def _refuse_limits(command: PlaceOrder, account: Account, book: OrderBook, batch: Batch | None) -> Refusal | None:
     """The limits of an account that has some."""
-    open_orders = len(account.orders) + (0 if batch is None else batch.change_in_open_orders(account.name))
+    open_orders = account.open_orders + (0 if batch is None else batch.change_in_open_orders(account.name))
     if refusal := checks.refuse_open_orders(account, open_orders):
         return refusal
     holding = book.holdings.get(account.name)
@@ -880,7 +913,9 @@ def _refuse_limits(command: PlaceOrder, account: Account, book: OrderBook, batch
     quantity = _expected_quantity(command, book)
     if quantity is None:
         return None
-    waiting = _waiting_quantity(account, command.symbol, command.side, batch)
+    assert holding is not None
+    waiting = _waiting_quantity(holding, command.side, batch)
+    waiting += 0 if batch is None else batch.placed_quantity(account.name, command.symbol, command.side)
     return checks.refuse_position(command.side, quantity, waiting, holding, limits)
 
 
@@ -892,14 +927,13 @@ def _expected_quantity(command: PlaceOrder, book: OrderBook) -> int | None:
     return None if price is None else command.terms.notional // price
 
 
-def _waiting_quantity(account: Account, symbol: str, side: Side, batch: Batch | None) -> int:
-    """What the account's open orders may still fill on one side."""
-    waiting = sum(
+def _waiting_quantity(holding: Holding, side: Side, batch: Batch | None) -> int:
+    """What the account's open orders may still fill on one side, without those that the batch cancels."""
+    return sum(
         order.remaining
-        for order in account.orders.values()
-        if order.symbol == symbol and order.side is side and not (batch is not None and batch.cancels(order))
+        for order in holding.orders.values()
+        if order.side is side and not (batch is not None and batch.cancels(order))
     )
-    return waiting + (0 if batch is None else batch.placed_quantity(account.name, symbol, side))
 
 
 def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: int) -> bool:
@@ -923,7 +957,7 @@ def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: in
 
 def _reason_not_to_rest(order: Order, makers: BookSide, is_own_limit: bool) -> CancelReason | None:
     """Why what is left of an order that has done its trading must not rest, if so."""
-    if order.type in LIMIT_TYPES:
+    if order.price is not None:
         return CancelReason.IMMEDIATE_OR_CANCEL if order.time_in_force is TimeInForce.IOC else None
     if makers.best is None:
         return CancelReason.NO_LIQUIDITY
