@@ -2,10 +2,13 @@
 
 All of it lies in one folder, DIR/nats-users, for its owner only:
 
-    passwords.json   of the users that nats/accounts.conf names: the services, operator, admin, market
+    passwords.json   of the exchange's own users: the services, operator, admin, market
     logins.json      the logins that `pricetime nats-users` has added
-    accounts.conf    what nats-server is told of these logins
-    nats.conf        what nats-server is started with: the files of nats/, and accounts.conf
+    accounts.conf    what nats-server is told of these logins, and of market
+    anyone.conf      what it is told of those who come without a password
+    nats.conf        what it is started with: the files of nats/, and these two
+
+Whoever is not of the exchange gets an account of nats-server apart: nats/accounts.conf says why.
 """
 
 import fcntl
@@ -22,24 +25,22 @@ import msgspec
 
 from cli.errors import CommandError
 from contracts.messages import NAME_PATTERN
-from contracts.subjects import account_orders
+from contracts.subjects import (
+    BROADCASTER_DEPTH,
+    BROADCASTER_MARKET,
+    BROADCASTER_STATUS,
+    MATCHER_INSTRUMENTS,
+    MATCHER_ORDER,
+    MATCHER_STATUS,
+    RECORDER_STATUS,
+    account_orders,
+)
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
-OPEN = "open"
-"""Whoever comes without a password while nothing asks for keys."""
-MARKET = "market"
-"""May read market data. Where keys are needed, also whoever comes without a password."""
-USERS = (*SERVICES, "operator", "admin", MARKET, OPEN)
+USERS = (*SERVICES, "operator", "admin", "market", "anyone")
+"""market: may read market data. anyone: who comes without a password."""
 
-_REQUESTS = ("place", "cancel", "amend", "cancel_all", "batch")
-_PROBES = tuple(f"$SRV.{verb}{which}" for verb in ("PING", "INFO", "STATS") for which in ("", ".>"))
-_HISTORY = (
-    "$JS.API.INFO",
-    "$JS.API.STREAM.INFO.MARKET",
-    "$JS.API.STREAM.MSG.GET.MARKET",
-    "$JS.API.DIRECT.GET.MARKET",
-    "$JS.API.DIRECT.GET.MARKET.>",
-)
+REQUESTS = ("place", "cancel", "amend", "cancel_all", "batch")
 
 _Content = TypeVar("_Content")
 
@@ -90,22 +91,27 @@ def prepare_broker_users(folder: Path) -> BrokerUsers:
     return BrokerUsers(folder.resolve(), passwords)
 
 
-def write_configuration(users: BrokerUsers, shipped: Path, *, is_open: bool) -> None:
-    """What nats-server starts with, and reads again when it is told to. `shipped` is the folder of local.conf.
+def write_configuration(users: BrokerUsers, shipped: Path) -> None:
+    """What nats-server starts with. `shipped` is the folder of local.conf.
 
     nats-server takes the path of an include as relative to the file that it is in, whatever it looks like.
     """
     there = os.path.relpath(shipped.resolve(), users.folder)
+    includes = [f"{there}/accounts.conf", "accounts.conf", "anyone.conf"]
     _write(
         users.configuration,
         "# Written by `pricetime up` at each start.\n"
         f"include '{there}/local.conf'\n"
-        "accounts {\n"
-        f"  include '{there}/accounts.conf'\n"
-        "  include 'accounts.conf'\n"
-        "}\n"
-        f"no_auth_user: {OPEN if is_open else MARKET}\n",
+        "accounts {\n" + "".join(f"  include '{each}'\n" for each in includes) + "}\n"
+        "no_auth_user: anyone\n",
     )
+
+
+def write_anyone(folder: Path, *, may_trade: bool) -> None:
+    """What those may do who come without a password: trade for every account, or read market data."""
+    head = "# Written anew whenever it changes whether somebody without a password may trade.\n"
+    rights = _OPEN if may_trade else _MARKET
+    _write(folder / "anyone.conf", head + _account("ANYONE", "anyone", "$PRICETIME_NATS_PASSWORD_ANYONE", rights))
 
 
 def new_password() -> str:
@@ -165,38 +171,76 @@ def _logins(folder: Path) -> list[Login]:
     return _read(folder / "logins.json", list[Login])
 
 
+# What nats-server is told
+
+
 def accounts_configuration(logins: list[Login]) -> str:
     """The accounts of nats-server for these logins: one each, so that nothing of one ever reaches another."""
-    head = "# Written by `pricetime nats-users`. Each login has an account of its own: see accounts.conf in nats/.\n"
-    return head + "".join(_account(login) for login in logins)
+    head = "# Written by `pricetime up` and `pricetime nats-users`.\n"
+    market = _account("MARKET", "market", "$PRICETIME_NATS_PASSWORD_MARKET", _MARKET)
+    return head + market + "".join(_of_login(login) for login in logins)
 
 
-def _account(login: Login) -> str:
-    publish = [*_PROBES, *_HISTORY]
-    subscribe = ["market.>", "_INBOX.>"]
-    streams, services = ["market.>"], ["$SRV.>", *_HISTORY]
-    if login.account is not None:
-        orders = account_orders(login.account)
-        publish += [f"{orders}.{request}" for request in _REQUESTS]
-        subscribe.append(orders)
-        streams.append(orders)
-        services += [f"{orders}.{request}" for request in _REQUESTS]
-    imports = [_import("stream", subject) for subject in streams] + [_import("service", each) for each in services]
+def _of_login(login: Login) -> str:
+    rights = _MARKET if login.account is None else _trading(account_orders(login.account))
+    return _account(f"LOGIN_{login.name}", login.name, f'"{login.password}"', rights)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rights:
+    """`told` is what comes by itself, `asked` what may be asked: subjects of the account EXCHANGE."""
+
+    told: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+_MARKET = _Rights(
+    told=("market.>",),
+    asked=(
+        *(f"$SRV.{verb}{which}" for verb in ("PING", "INFO", "STATS") for which in ("", ".>")),
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.MARKET",
+        "$JS.API.STREAM.MSG.GET.MARKET",
+        "$JS.API.DIRECT.GET.MARKET",
+        "$JS.API.DIRECT.GET.MARKET.>",
+    ),
+)
+
+
+def _trading(orders: str, *more: str) -> _Rights:
+    """For the account, or the accounts, of this subject of orders."""
+    return _Rights((*_MARKET.told, orders), (*_MARKET.asked, *(f"{orders}.{each}" for each in REQUESTS), *more))
+
+
+_OPEN = _trading(
+    account_orders("*"),
+    *(f"orders.{each}" for each in REQUESTS),
+    MATCHER_STATUS,
+    MATCHER_INSTRUMENTS,
+    MATCHER_ORDER,
+    RECORDER_STATUS,
+    BROADCASTER_STATUS,
+    BROADCASTER_DEPTH,
+    BROADCASTER_MARKET,
+)
+
+
+def _account(name: str, user: str, password: str, rights: _Rights) -> str:
+    """One account with one user. `password` as it is written in the configuration."""
+    imports = [("stream", each) for each in rights.told] + [("service", each) for each in rights.asked]
     return (
-        f'"LOGIN_{login.name}" {{\n'
-        f'  users: [{{ user: "{login.name}", password: "{login.password}", permissions: {{\n'
-        f"    publish: {_quoted(publish)}\n"
-        f"    subscribe: {_quoted(subscribe)}\n"
+        f'"{name}" {{\n'
+        f'  users: [{{ user: "{user}", password: {password}, permissions: {{\n'
+        f"    publish: {_quoted(rights.asked)}\n"
+        f"    subscribe: {_quoted((*rights.told, '_INBOX.>'))}\n"
         "  } }]\n"
-        "  imports: [\n" + "".join(imports) + "  ]\n}\n"
+        "  imports: [\n"
+        + "".join(f'    {{ {kind}: {{ account: EXCHANGE, subject: "{subject}" }} }}\n' for kind, subject in imports)
+        + "  ]\n}\n"
     )
 
 
-def _import(kind: str, subject: str) -> str:
-    return f'    {{ {kind}: {{ account: EXCHANGE, subject: "{subject}" }} }}\n'
-
-
-def _quoted(subjects: list[str]) -> str:
+def _quoted(subjects: tuple[str, ...]) -> str:
     return msgspec.json.encode(subjects).decode()
 
 

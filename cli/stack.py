@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from cli.broker_users import BrokerUsers, write_configuration
+from cli.broker_users import BrokerUsers, write_anyone, write_configuration
 from cli.health import Health, HealthWatch, nats_health
 from cli.processes import Program
 from cli.runfile import RunFile, remove_run_file, write_run_file
@@ -119,7 +119,7 @@ class Stack:
     async def _serve(self) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
             self._say("  starting nats-server and Postgres ...")
-            self._configure_nats(is_open=False)
+            self._configure_nats()
             await self._supervisor.start(nats_program(self._plan.nats, self._plan.users))
             await self._supervisor.start(postgres_program(self._plan.postgres))
             await self._until("nats-server", lambda: self._nats_is_well(client))
@@ -214,12 +214,13 @@ class Stack:
     def _open_nats(self, settings: Settings, keys: Keys) -> None:
         is_open = settings.nats_open and is_loopback(self._plan.host) and not keys.required
         if is_open != self._nats_is_open:
-            self._configure_nats(is_open=is_open)
+            self._nats_is_open = is_open
+            write_anyone(self._plan.users.folder, may_trade=is_open)
             self._supervisor.signal("nats", signal.SIGHUP)
 
-    def _configure_nats(self, *, is_open: bool) -> None:
-        write_configuration(self._plan.users, nats_configuration(), is_open=is_open)
-        self._nats_is_open = is_open
+    def _configure_nats(self) -> None:
+        write_configuration(self._plan.users, nats_configuration())
+        write_anyone(self._plan.users.folder, may_trade=self._nats_is_open)
 
     async def _tidy(self) -> None:
         while True:
