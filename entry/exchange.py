@@ -146,11 +146,18 @@ class Exchange:
 
     # Many orders
 
-    async def batch(self, body: bytes, access: Access = OPEN) -> Done[BatchView]:
-        """Item by item, each with its own result; or all of them or none."""
+    async def batch(
+        self, body: bytes, access: Access = OPEN, *, charge: Callable[[int], None] | None = None
+    ) -> Done[BatchView]:
+        """Item by item, each with its own result; or all of them or none.
+
+        `charge` is told how many items there are, and may raise Declined, before any is looked at.
+        """
         require(access, Scope.TRADE)
         fields = read_fields(body, batches.BATCH_FIELDS)
         items = batches.read_items(fields)
+        if charge is not None:
+            charge(len(items))
         all_or_nothing = flag(fields, "all_or_nothing")
         prepared = await _attempt_all([self._prepare(item, access) for item in items])
         if not all_or_nothing:

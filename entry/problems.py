@@ -43,6 +43,13 @@ CODES: dict[str, Code] = {
     "invalid_cursor": Code(400, "Invalid cursor", "The cursor is not one that this list gave out as next_cursor."),
     "bad_request": Code(400, "Bad request", "The HTTP request itself is not well formed."),
     "unauthorized": Code(401, "Unauthorized", "This needs an API key, and there is none, or not a valid one."),
+    "signature_invalid": Code(
+        401, "Signature invalid", "The Pricetime-Signature is not that of this request under this key."
+    ),
+    "timestamp_outside_window": Code(
+        401, "Timestamp outside window", "The Pricetime-Timestamp is too far from the server's clock."
+    ),
+    "signature_repeated": Code(401, "Signature repeated", "Each Pricetime-Signature is good for one request."),
     "forbidden": Code(403, "Forbidden", "The API key does not allow this, or not for this account."),
     "not_found": Code(404, "Not found", "There is nothing at this address."),
     "method_not_allowed": Code(405, "Method not allowed", "The address is there, but not for this method; see Allow."),

@@ -4,6 +4,7 @@ from contracts.keys import Scope
 from entry import commands
 from entry.bodies import Fields
 from entry.exchange import Exchange
+from gateway.access import charge
 from gateway.http import HttpAnswer, HttpRequest, access_of, command_answer, header, json_body, query
 from gateway.routes import Route
 
@@ -46,7 +47,8 @@ def _order_routes(exchange: Exchange, max_body_bytes: int) -> list[Route]:
 
     async def batch(request: HttpRequest) -> HttpAnswer:
         query(request)
-        done = await exchange.batch(await json_body(request, max_body_bytes), access_of(request))
+        body = await json_body(request, max_body_bytes)
+        done = await exchange.batch(body, access_of(request), charge=lambda items: charge(request, items))
         return command_answer(done.view, done.sequence, replayed=done.replayed)
 
     async def cancel_all(request: HttpRequest) -> HttpAnswer:

@@ -109,10 +109,11 @@ async def json_body(request: HttpRequest, limit: int) -> bytes:
     length = header(scope, b"content-length")
     if length is not None and int(length) > limit and header(scope, b"expect") is not None:
         raise _too_large(limit)  # it asked before sending
-    return await _read(request.receive, limit)
+    return await whole_body(request.receive, limit)
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
+async def whole_body(receive: Receive, limit: int) -> bytes:
+    """Raises Declined: body_too_large."""
     message: Any = await receive()
     body: bytes = message.get("body", b"")
     size = len(body)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 import uvicorn
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 from runtime.server import BACKLOG, Server
 
@@ -17,7 +17,7 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve(app: Litestar, listener: socket.socket, stop: asyncio.Event) -> None:
+async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop`, then finish what is being answered."""
     server = Server(
         uvicorn.Config(

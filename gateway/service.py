@@ -11,8 +11,10 @@ from contracts.subjects import RECORDER_POSITION
 from entry.exchange import Exchange
 from entry.first_answers import journal_commits
 from entry.instruments import Instruments
+from entry.keys import RateLimits
 from entry.matcher_client import MatcherClient
 from entry.position import Position
+from gateway.access import AccessControl
 from gateway.app import create_app
 from gateway.command_routes import command_routes
 from gateway.deferred import Deferral
@@ -25,6 +27,7 @@ from gateway.routes import Route, health_routes, read_routes
 from gateway.server import address, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
+from runtime.keys import Keys, check_binding
 from runtime.server import listening_socket
 from runtime.service import first_of
 from runtime.settings import Settings
@@ -69,13 +72,17 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             *site_routes(settings.default_instrument),
         ]
     )
+    keys = Keys(connection, settings)
+    guarded = AccessControl(app, keys, RateLimits(settings.rate_limit), settings.max_body_bytes)
     try:
+        await keys.start()
+        check_binding(listener, settings, keys)
         await matcher.start()
         await _follow_recorder(connection, position)
         await answer_people(connection, exchange)
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener))
-        await first_of(serve(app, listener, stop), matcher.run(), deferral.run(), watch(connection))
+        await first_of(serve(guarded, listener, stop), matcher.run(), deferral.run(), keys.run(), watch(connection))
     finally:
         await close_pool(pool)
         await close(connection)
