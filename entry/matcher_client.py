@@ -57,7 +57,9 @@ class Decided:
 class _Waiting:
     command: ClientCommand
     decided: "asyncio.Future[Decided]"
-    give_up: float
+    send_by: float
+    give_up: float = math.inf
+    """When to stop waiting for an answer, once it was sent."""
     attempts: int = 0
     """How many times it was sent."""
     request: int = 0
@@ -261,9 +263,11 @@ class MatcherClient:
         for token in late:
             _fail(self._sent.pop(token).batch, _result_unknown())
         for waiting in self._unsent:
-            if waiting.give_up <= now:
-                waiting.fail(_result_unknown() if waiting.attempts else _unavailable())
-        self._unsent = [waiting for waiting in self._unsent if waiting.give_up > now]
+            if waiting.attempts == 0 and waiting.send_by <= now:
+                waiting.fail(_unavailable())
+            elif waiting.attempts and waiting.give_up <= now:
+                waiting.fail(_result_unknown())
+        self._unsent = [waiting for waiting in self._unsent if not waiting.decided.done()]
 
 
 def batches(pending: list[_Waiting]) -> Iterator[list[_Waiting]]:

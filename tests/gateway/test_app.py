@@ -56,6 +56,13 @@ async def test_an_order_is_answered_with_its_trades(gateway: Gateway) -> None:
         "created_at": "2023-11-14T22:13:20.000003Z",
         "updated_at": "2023-11-14T22:13:20.000003Z",
         "sequence": 3,
+        "stop_price": None,
+        "triggered": False,
+        "display_quantity": None,
+        "protection_price": None,
+        "notional": None,
+        "expires_at": None,
+        "self_trade_prevention": "none",
         "trades": [
             {
                 "trade_id": 1,
@@ -113,7 +120,8 @@ async def test_instruments_are_listed_and_changed(gateway: Gateway) -> None:
     listed = await gateway.http.put("/instruments/TIN", json=rules)
     assert (listed.status_code, listed.headers["location"]) == (201, "/instruments/TIN")
     expected = {"symbol": "TIN", "tick_size": "0.5", "lot_size": "1", "min_quantity": "1", "max_quantity": "100"}
-    assert listed.json() == expected | {"status": "trading"}
+    bands = {"lowest_price": None, "highest_price": None, "band_basis_points": None}
+    assert listed.json() == expected | bands | {"status": "trading"}
     changed = await gateway.http.put("/instruments/TIN", json=rules | {"max_quantity": 50})
     assert (changed.status_code, changed.json()["max_quantity"]) == (200, "50")
     assert int(changed.headers["journal-sequence"]) > int(listed.headers["journal-sequence"])
@@ -238,7 +246,7 @@ async def test_the_header_journal_sequence(gateway: Gateway) -> None:
 async def test_methods(gateway: Gateway) -> None:
     patched = await gateway.http.patch("/orders")
     problem(patched, 405, "method_not_allowed")
-    assert patched.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+    assert patched.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, POST"
     options = await gateway.http.options("/orders/1")
     assert (options.status_code, options.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, PUT")
     head = await gateway.http.head("/")

@@ -1,13 +1,14 @@
 """The gateway alone, for tests: real HTTP and a real nats-server, with the other services played in the test.
 
-The played matcher runs the real engine without a journal. It can be told to be away, silent or overloaded.
+The played matcher runs the real engine with a journal that is only good for looking things up. It can be told to be
+away, silent, deaf to a number of requests, or overloaded.
 """
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,17 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from contracts.commits import GENESIS_HASH, VERSION, encode_commit
 from contracts.messages import (
     Answer,
     AnswerPart,
     CancelOrder,
+    ClientCommand,
     Command,
+    Commit,
+    Continue,
     DefineInstrument,
     Outcome,
     Reply,
@@ -30,7 +36,15 @@ from contracts.messages import (
     RequestRefused,
     Result,
 )
-from contracts.subjects import MATCHER_INSTRUMENTS, MATCHER_ORDER, MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_POSITION
+from contracts.subjects import (
+    JOURNAL,
+    JOURNAL_STREAM,
+    MATCHER_INSTRUMENTS,
+    MATCHER_ORDER,
+    MATCHER_STATUS,
+    ORDERS_SUBMIT,
+    RECORDER_POSITION,
+)
 from gateway.service import main
 from matcher.engine import Engine
 from runtime.connection import respond
@@ -38,26 +52,35 @@ from runtime.settings import Settings
 
 START = 1_700_000_000_000_000
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
-_decoder = msgspec.msgpack.Decoder(tuple[Command, ...])
+_decoder = msgspec.msgpack.Decoder(tuple[ClientCommand, ...])
 
 
 @dataclass
 class PlayedMatcher:
     connection: Client
     engine: Engine = field(default_factory=Engine)
-    sequence: int = 1
+    sequence: int = 0
     answers: bool = True
+    loses_answers: int = 0
+    """So many requests are carried out without an answer."""
     overloaded: bool = False
     garbled: bool = False
-    requests: list[tuple[Command, ...]] = field(default_factory=list)
+    requests: list[tuple[ClientCommand, ...]] = field(default_factory=list)
     _subscription: Subscription | None = None
 
     async def start(self) -> None:
-        self.engine.apply(DefineInstrument("BTC-USD", "0.01", "0.001", max_quantity=10**6), START)
+        await self._new_journal()
+        await self._commit([DefineInstrument("BTC-USD", "0.01", "0.001", max_quantity=10**6)])
         await respond(self.connection, MATCHER_INSTRUMENTS, self._instruments)
         await respond(self.connection, MATCHER_ORDER, self._order)
         await respond(self.connection, MATCHER_STATUS, self._status)
         await self.come_back()
+
+    async def _new_journal(self) -> None:
+        manager = self.connection.jsm()
+        with suppress(NotFoundError):
+            await manager.delete_stream(JOURNAL_STREAM)
+        await manager.add_stream(name=JOURNAL_STREAM, subjects=[JOURNAL])
 
     async def come_back(self) -> None:
         self._subscription = await self.connection.subscribe(ORDERS_SUBMIT, cb=self._on_request)
@@ -76,17 +99,47 @@ class PlayedMatcher:
         elif self.overloaded:
             await self._reply(message, RequestRefused(RequestRefusal.OVERLOADED, "too many commands are waiting"))
         elif self.answers:
-            await self._reply(message, self._answer(commands))
+            answer = await self._answer(commands)
+            if self.loses_answers:
+                self.loses_answers -= 1
+            else:
+                await self._reply(message, answer)
 
-    def _answer(self, commands: tuple[Command, ...]) -> Answer:
+    async def _answer(self, commands: tuple[ClientCommand, ...]) -> Answer:
         """In two parts when there is more than one command, as of a request that spans commits."""
         halves = [commands[: len(commands) // 2], commands[len(commands) // 2 :]]
-        return Answer(tuple(self._part(half) for half in halves if half))
+        return Answer(tuple([await self._commit(half) for half in halves if half]))
 
-    def _part(self, commands: tuple[Command, ...]) -> AnswerPart:
-        results: list[Result] = [self.engine.apply(command, START + self.sequence + 1) for command in commands]
-        self.sequence += any(isinstance(result, Outcome) for result in results)
-        return AnswerPart(self.sequence, START + self.sequence, tuple(results))
+    async def _commit(self, commands: Sequence[ClientCommand]) -> AnswerPart:
+        sequence, time = self.sequence + 1, START + self.sequence + 1
+        results = [self._apply(command, time, sequence) for command in commands]
+        done: list[tuple[Command, Outcome]] = []
+        for command, (result, further) in zip(commands, results, strict=True):
+            if isinstance(result, Outcome):
+                done += [(command, result), *((Continue(), each) for each in further)]
+        if done:
+            self.sequence = sequence
+            await self._write(sequence, time, done)
+        return AnswerPart(self.sequence, START + self.sequence, tuple(result for result, _ in results))
+
+    def _apply(self, command: ClientCommand, time: int, sequence: int) -> tuple[Result, list[Outcome]]:
+        result, further = self.engine.apply(command, time, sequence), []
+        while self.engine.unfinished:
+            outcome = self.engine.apply(Continue(), time, sequence)
+            assert isinstance(outcome, Outcome)
+            further.append(outcome)
+        return result, further
+
+    async def _write(self, sequence: int, time: int, done: Sequence[tuple[Command, Outcome]]) -> None:
+        commands, outcomes = zip(*done, strict=True)
+        commit = Commit(VERSION, "played", 1, sequence, GENESIS_HASH, time, commands, outcomes)
+        message, expected = encode_commit(commit)[0], {"Nats-Expected-Last-Sequence": str(sequence - 1)}
+        while True:
+            try:
+                await self.connection.jetstream().publish(JOURNAL, message, headers=expected)
+                return
+            except NoStreamResponseError:  # the server has just been started again
+                await asyncio.sleep(0.05)
 
     async def _reply(self, message: Msg, reply: Reply) -> None:
         await self.connection.publish(message.reply, msgspec.msgpack.encode(reply))
