@@ -15,6 +15,7 @@ COMMANDS = {
     "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
     "replay": ("cli.replay", "send a file of real order flow to a running exchange"),
     "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
+    "keys": ("cli.keys", "API keys: who may read, trade and administer"),
     "nats-users": ("cli.nats_users", "logins for NATS that act for one account, or read market data"),
     "bench": ("cli.bench", "measure speed, each figure beside its floor"),
 }

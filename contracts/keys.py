@@ -9,7 +9,7 @@ import re
 from enum import Enum
 from hashlib import sha256
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 ID_BYTES = 6
 SECRET_BYTES = 32
@@ -85,6 +85,9 @@ class KeyRecord(Struct, frozen=True, kw_only=True):
     @property
     def access(self) -> Access:
         return Access(frozenset(self.scopes), self.accounts, self.id, self.rate)
+
+    def revoked(self, time: int) -> "KeyRecord":
+        return structs.replace(self, revoked_at=time)
 
     def ended(self, time: int) -> "KeyRefusal | None":
         """Why it is not good any more, if so."""
