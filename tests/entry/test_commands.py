@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.keys import Access, Scope
 from contracts.messages import (
     MAX_PRICE,
     MAX_QUANTITY,
     AmendOrder,
-    DefineInstrument,
+    CancelOrders,
     OrderType,
     PlaceOrder,
+    SelfTradePrevention,
     Side,
+    Terms,
     TimeInForce,
 )
 from contracts.views import Instrument
@@ -71,6 +74,36 @@ def test_everything_that_an_order_can_say() -> None:
     )
 
 
+def test_an_order_with_terms() -> None:
+    body = order(
+        type="stop_limit",
+        time_in_force="gtd",
+        stop_price=99.95,
+        display_quantity="0.5",
+        expires_at="2030-01-31T13:00:00.25+01:00",
+        self_trade_prevention="Cancel_Oldest",
+    )
+    placed = place(body)
+    assert (placed.type, placed.time_in_force) == (OrderType.STOP_LIMIT, TimeInForce.GTD)
+    assert placed.terms == Terms(
+        stop_price=1999,
+        display_quantity=500,
+        expires_at=1_896_091_200_250_000,
+        self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST,
+    )
+
+
+def test_a_market_order_by_notional_has_no_quantity() -> None:
+    placed = place({"side": "buy", "type": "market", "notional": "1000.00005", "protection_price": "101"})
+    assert placed.quantity == 0
+    assert placed.terms == Terms(notional=20_000_001, protection_price=2020)
+
+
+def test_terms_that_say_nothing_are_no_terms() -> None:
+    """So an order sent again with every default spelled out is the same order."""
+    assert place(order(self_trade_prevention="none", stop_price=None)) == place(order())
+
+
 @pytest.mark.parametrize("side", ['"buy"', '"BUY"', '"Buy"', "1", '"1"', "1.0", "1e0"])
 def test_ways_to_buy(side: str) -> None:
     assert place(f'{{"side": {side}, "price": 100, "quantity": 1}}').side is Side.BUY
@@ -98,9 +131,15 @@ def test_ways_to_write_a_price(price: str) -> None:
         ("market", "gtc", TimeInForce.IOC),
         ("MARKET", "IOC", TimeInForce.IOC),
         ("market", "Fok", TimeInForce.FOK),
+        ("market", "day", TimeInForce.DAY),
+        ("stop", None, TimeInForce.GTC),
+        ("stop", "GTC", TimeInForce.GTC),
+        ("stop_limit", "GTD", TimeInForce.GTD),
     ],
 )
-def test_a_market_order_never_rests(given_type: str, given_time: str | None, expected: TimeInForce) -> None:
+def test_times_in_force_and_that_a_market_order_never_rests(
+    given_type: str, given_time: str | None, expected: TimeInForce
+) -> None:
     body = order(type=given_type, time_in_force=given_time, price=None if given_type != "limit" else "100")
     assert place(body).time_in_force is expected
 
@@ -122,10 +161,10 @@ def test_an_order_without_a_price_stays_a_limit_order() -> None:
         ({"side": ["buy"]}, "invalid_type", "side"),
         ({"side": "BUY\u0000"}, "invalid_value", "side"),
         ({"side": "\u212auy"}, "invalid_value", "side"),
-        ({"type": "stop"}, "invalid_value", "type"),
+        ({"type": "pegged"}, "invalid_value", "type"),
         ({"type": 1}, "invalid_value", "type"),
         ({"type": {}}, "invalid_type", "type"),
-        ({"time_in_force": "GTD"}, "invalid_value", "time_in_force"),
+        ({"time_in_force": "GTX"}, "invalid_value", "time_in_force"),
         ({"time_in_force": False}, "invalid_type", "time_in_force"),
         ({"post_only": "true"}, "invalid_type", "post_only"),
         ({"post_only": 1}, "invalid_type", "post_only"),
@@ -173,6 +212,21 @@ def test_an_order_without_a_price_stays_a_limit_order() -> None:
         ({"price": "1\n"}, "not_a_decimal", "price"),
         ({"price": {"$gt": 1}}, "invalid_type", "price"),
         ({"price": False}, "invalid_type", "price"),
+        ({"stop_price": "100.01"}, "off_tick", "stop_price"),
+        ({"stop_price": 0}, "price_out_of_range", "stop_price"),
+        ({"protection_price": "x"}, "not_a_decimal", "protection_price"),
+        ({"protection_price": "1e300"}, "price_out_of_range", "protection_price"),
+        ({"display_quantity": "0.0005"}, "off_lot", "display_quantity"),
+        ({"display_quantity": 0}, "display_quantity_out_of_range", "display_quantity"),
+        ({"notional": "0.00001"}, "off_notional", "notional"),
+        ({"notional": 0}, "notional_out_of_range", "notional"),
+        ({"notional": "1e300"}, "notional_out_of_range", "notional"),
+        ({"notional": []}, "invalid_type", "notional"),
+        ({"self_trade_prevention": "never"}, "invalid_value", "self_trade_prevention"),
+        ({"self_trade_prevention": 1}, "invalid_value", "self_trade_prevention"),
+        ({"expires_at": 1700000000000}, "invalid_type", "expires_at"),
+        ({"expires_at": "2030-01-31"}, "invalid_value", "expires_at"),
+        ({"expires_at": "2030-01-31T12:00:00"}, "invalid_value", "expires_at"),
     ],
     ids=repr,
 )
@@ -255,46 +309,9 @@ def amend(body: dict[str, Any]) -> AmendOrder:
 def test_an_amendment_changes_what_it_names() -> None:
     assert amend({"price": "1.05"}) == AmendOrder(7, price=21)
     assert amend({"quantity": 2}) == AmendOrder(7, quantity=2000)
+    assert amend({"stop_price": "1"}) == AmendOrder(7, stop_price=20)
     assert commands.amends_nothing({})
     assert not commands.amends_nothing({"price": "1"})
-
-
-def define(**fields: Any) -> DefineInstrument:
-    return commands.define_instrument("TIN", read_fields(json.dumps(fields).encode(), commands.INSTRUMENT_FIELDS))
-
-
-def test_sizes_have_one_plain_form() -> None:
-    expected = DefineInstrument("TIN", "0.01", "1", min_quantity=1, max_quantity=MAX_QUANTITY)
-    assert define(tick_size="0.010", lot_size=1) == expected
-    assert define(tick_size=0.01, lot_size="1e0") == expected
-    assert define(tick_size="1e-2", lot_size="1.000") == expected
-
-
-def test_limits_are_given_in_units() -> None:
-    defined = define(tick_size="1", lot_size="0.5", min_quantity="1", max_quantity=20)
-    assert (defined.min_quantity, defined.max_quantity) == (2, 40)
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "field"),
-    [
-        ({"lot_size": "1"}, "missing_field", "tick_size"),
-        ({"tick_size": "1"}, "missing_field", "lot_size"),
-        ({"tick_size": "0", "lot_size": "1"}, "invalid_instrument", "tick_size"),
-        ({"tick_size": "-1", "lot_size": "1"}, "invalid_instrument", "tick_size"),
-        ({"tick_size": "1e-13", "lot_size": "1"}, "invalid_instrument", "tick_size"),
-        ({"tick_size": "1e-999", "lot_size": "1"}, "invalid_instrument", "tick_size"),
-        ({"tick_size": "1e400", "lot_size": "1"}, "invalid_instrument", "tick_size"),
-        ({"tick_size": "1", "lot_size": "x"}, "not_a_decimal", "lot_size"),
-        ({"tick_size": "1", "lot_size": True}, "invalid_type", "lot_size"),
-        ({"tick_size": "1", "lot_size": "1", "min_quantity": "0.5"}, "off_lot", "min_quantity"),
-        ({"tick_size": "1", "lot_size": "1", "max_quantity": 0}, "quantity_out_of_range", "max_quantity"),
-    ],
-)
-def test_an_instrument_that_cannot_be(fields: dict[str, Any], code: str, field: str) -> None:
-    with pytest.raises(Declined) as caught:
-        define(**fields)
-    assert (caught.value.problem.code, caught.value.problem.field) == (code, field)
 
 
 @pytest.mark.parametrize("written", ["1", "9223372036854775807"])
@@ -316,3 +333,55 @@ def test_an_order_named_in_a_body() -> None:
     for body in (b"{}", b'{"order_id": []}', b'{"order_id": "x"}', b'{"order_id": 1.5}'):
         with pytest.raises(Declined):
             commands.order_number(read_fields(body, ("order_id",)))
+
+
+ANNA = Access(frozenset({Scope.READ, Scope.TRADE}), ("anna",))
+TWO = Access(frozenset({Scope.TRADE}), ("anna", "ben"))
+
+
+def test_the_only_account_of_a_key_is_meant() -> None:
+    fields = read_fields(json.dumps(order()).encode(), commands.PLACE_FIELDS)
+    assert commands.place_order(fields, GOLD, ANNA).account == "anna"
+    assert commands.place_order(fields | {"account": "ben"}, GOLD, TWO).account == "ben"
+    for access, more in ((TWO, {}), (ANNA, {"account": "ben"}), (Access(frozenset({Scope.READ}), ("anna",)), {})):
+        with pytest.raises(Declined) as caught:
+            commands.place_order(fields | more, GOLD, access)
+        assert caught.value.problem.code == "forbidden"
+
+
+def test_an_amendment_carries_whose_order_it_may_be() -> None:
+    assert commands.amend_order(7, {"price": "1"}, GOLD, ANNA).accounts == ("anna",)
+
+
+def test_canceling_all_that_fits() -> None:
+    assert commands.cancel_orders({}) == CancelOrders()
+    assert commands.cancel_orders({"account": "ben", "symbol": "GOLD", "side": "Sell"}) == CancelOrders(
+        ("ben",), "GOLD", Side.SELL
+    )
+    assert commands.cancel_orders({}, TWO) == CancelOrders(("anna", "ben"))
+    assert commands.cancel_orders({"account": "ben"}, TWO) == CancelOrders(("ben",))
+    for fields, code in (
+        ({"account": "carl"}, "forbidden"),
+        ({"account": "a.b"}, "invalid_account"),
+        ({"symbol": "*"}, "invalid_symbol"),
+        ({"side": "both"}, "invalid_value"),
+    ):
+        with pytest.raises(Declined) as caught:
+            commands.cancel_orders(fields, TWO)
+        assert caught.value.problem.code == code
+
+
+@pytest.mark.parametrize("key", ["k-1", '"k-1"', " k-1 "])
+def test_an_idempotency_key_is_a_client_order_id(key: str) -> None:
+    assert commands.with_key({}, key) == {"client_order_id": "k-1"}
+    assert commands.with_key({"client_order_id": "k-1"}, key) == {"client_order_id": "k-1"}
+    with pytest.raises(Declined) as caught:
+        commands.with_key({"client_order_id": "other"}, key)
+    assert caught.value.problem.code == "idempotency_key_mismatch"
+
+
+@pytest.mark.parametrize("key", ["", '"', '""', "a b", "x" * 65, "å"])
+def test_a_key_that_cannot_be_a_client_order_id(key: str) -> None:
+    with pytest.raises(Declined) as caught:
+        commands.with_key({}, key)
+    assert (caught.value.problem.code, caught.value.problem.field) == ("invalid_client_order_id", "Idempotency-Key")

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.messages import MAX_COMMANDS, CancelOrder, Command, OrderType, PlaceOrder, Side
+from contracts.messages import MAX_COMMANDS, CancelOrder, ClientCommand, OrderType, PlaceOrder, Side
 from entry.matcher_client import _Waiting, batches
 
 PLACE = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1)
@@ -13,7 +13,7 @@ PLACE = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1)
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 700)), max_size=6))
 def test_every_command_is_in_one_request_of_its_kind(runs: list[tuple[bool, int]]) -> None:
-    commands: list[Command] = [
+    commands: list[ClientCommand] = [
         CancelOrder(number) if cancel else PLACE for cancel, count in runs for number in range(count)
     ]
     loop = asyncio.new_event_loop()
