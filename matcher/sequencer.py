@@ -173,10 +173,12 @@ class Sequencer:
         self._size += len(outcome)
 
     def _execute_request(self, request: Request, time: int) -> None:
-        results: list[msgspec.Raw] = []
-        self._results.append((request, results))
+        if not self._results or self._results[-1][0] is not request:
+            self._results.append((request, []))
+            self._size += request.size
+        results = self._results[-1][1]
+        before = len(results)
         self._time = time
-        self._size += request.size
         engine, sequence = self.engine, self.chain.sequence + 1
         for command in request.commands[request.executed :]:
             result = engine.apply(command, time, sequence)
@@ -187,7 +189,7 @@ class Sequencer:
             request.executed += 1
             if self._size >= COMMIT_BYTES or engine.unfinished:
                 break
-        self.backlog -= len(results)
+        self.backlog -= len(results) - before
 
 
 def next_commit(

@@ -64,7 +64,7 @@ def test_golden_bytes_of_a_journal_message() -> None:
 
 
 def test_constants() -> None:
-    assert VERSION == 1
+    assert VERSION == 2
     assert sha256().digest_size == HASH_SIZE
     assert bytes(32) == GENESIS_HASH
 
@@ -158,8 +158,8 @@ def test_bytes_that_are_no_commit(chain: Chain) -> None:
 
 
 def test_another_format_version(chain: Chain) -> None:
-    payload, _ = encode_commit(replace(next_commit(chain), version=2))
-    assert_refused(chain, 4, payload, "has format version 2, this program reads 1")
+    payload, _ = encode_commit(replace(next_commit(chain), version=3))
+    assert_refused(chain, 4, payload, "has format version 3, this program reads 1 and 2")
 
 
 def test_another_journal(chain: Chain) -> None:

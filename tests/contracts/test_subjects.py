@@ -12,6 +12,14 @@ def test_names() -> None:
         "ORDERS_PLACE": "orders.place",
         "ORDERS_CANCEL": "orders.cancel",
         "ORDERS_AMEND": "orders.amend",
+        "ORDERS_CANCEL_ALL": "orders.cancel_all",
+        "ORDERS_BATCH": "orders.batch",
+        "ACCOUNT_ORDERS": "accounts.*.orders.*",
+        "COMMANDS_STREAM": "COMMANDS",
+        "COMMANDS": "commands.*",
+        "COMMAND_RESULTS": "COMMAND_RESULTS",
+        "KEYS": "KEYS",
+        "KEYS_CHANGED": "keys.changed.>",
         "MATCHER_STATUS": "matcher.status",
         "MATCHER_STATE_HASH": "matcher.state_hash",
         "MATCHER_INSTRUMENTS": "matcher.instruments",
@@ -22,6 +30,7 @@ def test_names() -> None:
         "BROADCASTER_STATUS": "broadcaster.status",
         "BROADCASTER_DEPTH": "broadcaster.depth",
         "BROADCASTER_MARKET": "broadcaster.market",
+        "MARKET_STREAM": "MARKET",
         "PUBLIC_MARKET_DATA": "market.>",
     }
 
@@ -29,3 +38,11 @@ def test_names() -> None:
 def test_market_subjects() -> None:
     assert subjects.market_trades("BTC-USD") == "market.BTC-USD.trades"
     assert subjects.market_book("BTC-USD") == "market.BTC-USD.book"
+    assert subjects.market_ticker("BTC-USD") == "market.BTC-USD.ticker"
+    assert subjects.market_candles("BTC-USD", "1m") == "market.BTC-USD.candles.1m"
+    assert subjects.market_status("BTC-USD") == "market.BTC-USD.status"
+
+
+def test_account_subjects() -> None:
+    assert subjects.account_orders("anna") == "accounts.anna.orders"
+    assert subjects.account_request("anna", "cancel_all") == "accounts.anna.orders.cancel_all"

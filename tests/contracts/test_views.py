@@ -12,17 +12,22 @@ from contracts.messages import (
     CancelOrder,
     CancelReason,
     Command,
+    InstrumentStatus,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
     OrderStatus,
+    OrderTriggered,
     OrderType,
     Outcome,
     PlaceOrder,
+    SelfTradePrevention,
     Side,
+    Terms,
     TimeInForce,
     TradeExecuted,
 )
+from contracts.orders import order_after, placed_order, resting_status
 from contracts.views import (
     DepthView,
     Instrument,
@@ -30,10 +35,7 @@ from contracts.views import (
     answer_view,
     format_time,
     instrument_view,
-    order_after,
     order_view,
-    placed_order,
-    resting_status,
     trade_view,
 )
 
@@ -50,20 +52,21 @@ def fill(trade_id: int, price: int, quantity: int) -> TradeExecuted:
 
 
 def answer(command: Command, *events: Any, time: int = LATER) -> dict[str, Any]:
-    view = answer_view(AnswerPart(12, time, ()), command, Outcome(events), BTC)
+    view = answer_view(AnswerPart(12, time, ()), command, events, BTC)
     decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(view))
     return decoded
 
 
 def test_an_order_letter_for_letter() -> None:
     outcome = Outcome((OrderAccepted(7), fill(1, 10050, 1000), fill(2, 10051, 500)))
-    view = answer_view(AnswerPart(12, PLACED_AT, ()), BUY, outcome, BTC)
+    view = answer_view(AnswerPart(12, PLACED_AT, ()), BUY, outcome.events, BTC)
     assert msgspec.json.encode(view).decode() == (
         '{"order_id":7,"client_order_id":"my-1","account":"anna","symbol":"BTC-USD","side":"buy","type":"limit",'
         '"time_in_force":"GTC","post_only":false,"price":"100.50","quantity":"2.500","filled_quantity":"1.500",'
         '"remaining_quantity":"1.000","average_price":"100.5033333333","status":"partially_filled","reason":null,'
         '"created_at":"2015-05-01T00:00:04.518000Z","updated_at":"2015-05-01T00:00:04.518000Z","sequence":12,'
-        '"trades":['
+        '"stop_price":null,"triggered":false,"display_quantity":null,"protection_price":null,"notional":null,'
+        '"expires_at":null,"self_trade_prevention":"none","trades":['
         '{"trade_id":1,"symbol":"BTC-USD","price":"100.50","quantity":"1.000","taker_side":"buy","maker_order_id":1,'
         '"taker_order_id":7,"executed_at":"2015-05-01T00:00:04.518000Z","sequence":1},'
         '{"trade_id":2,"symbol":"BTC-USD","price":"100.51","quantity":"0.500","taker_side":"buy","maker_order_id":2,'
@@ -157,7 +160,7 @@ def test_status_of_an_order_that_nobody_canceled(quantity: int, filled: int, sta
 
 def test_order_after_keeps_the_state_exact() -> None:
     outcome = Outcome((OrderAccepted(7), fill(1, 10**15, 10**11), fill(2, 10**15 - 1, 1)))
-    order, status, reason = order_after(BUY, outcome, PLACED_AT)
+    order, status, reason = order_after(BUY, outcome.events, PLACED_AT)
     assert order.filled_quantity == 10**11 + 1
     assert order.filled_notional == str(10**26 + 10**15 - 1)
     assert order.created_at == PLACED_AT
@@ -175,8 +178,39 @@ def test_a_trade() -> None:
 def test_an_instrument() -> None:
     assert msgspec.json.encode(instrument_view(BTC)).decode() == (
         '{"symbol":"BTC-USD","tick_size":"0.01","lot_size":"0.001","min_quantity":"0.001",'
-        '"max_quantity":"1000000000.000","status":"trading"}'
+        '"max_quantity":"1000000000.000","status":"trading","lowest_price":null,"highest_price":null,'
+        '"band_basis_points":null}'
     )
+
+
+def test_an_instrument_with_bands() -> None:
+    banded = Instrument("X", "0.5", "1", 1, 9, InstrumentStatus.POST_ONLY, 2, 7, 250)
+    view = instrument_view(banded)
+    assert (view.status, view.lowest_price, view.highest_price, view.band_basis_points) == (
+        InstrumentStatus.POST_ONLY,
+        "1.0",
+        "3.5",
+        250,
+    )
+
+
+def test_terms_of_an_order() -> None:
+    terms = Terms(10_000, 1_000, 10_100, 123_456, LATER, SelfTradePrevention.DECREMENT)
+    command = PlaceOrder("BTC-USD", Side.BUY, OrderType.STOP, 2500, time_in_force=TimeInForce.GTD, terms=terms)
+    view = answer(command, OrderAccepted(7), OrderTriggered(7, 3))
+    assert {name: view[name] for name in ("type", "stop_price", "display_quantity", "protection_price")} == {
+        "type": "stop",
+        "stop_price": "100.00",
+        "display_quantity": "1.000",
+        "protection_price": "101.00",
+    }
+    assert (view["notional"], view["expires_at"]) == ("1.23456", "2015-05-01T00:00:05.518001Z")
+    assert (view["triggered"], view["self_trade_prevention"]) == (True, "decrement")
+
+
+def test_an_expired_order_has_nothing_remaining() -> None:
+    view = answer(CancelOrder(7), OrderCanceled(RESTING, CancelReason.EXPIRED))
+    assert (view["status"], view["remaining_quantity"]) == ("expired", "0.000")
 
 
 def test_depth() -> None:

@@ -2,7 +2,9 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+import matcher.engine
 import matcher.sequencer
 from contracts.commits import Chain
 from contracts.messages import (
@@ -10,11 +12,17 @@ from contracts.messages import (
     MAX_FILLS,
     MAX_PRICE,
     MAX_QUANTITY,
+    AdvanceClock,
     Answer,
     AnswerPart,
+    CancelAllAfter,
+    CancelAllElapsed,
     CancelOrder,
+    CancelOrders,
+    CancelReason,
     Command,
     Commit,
+    Continue,
     DefineInstrument,
     OrderAccepted,
     OrderCanceled,
@@ -23,10 +31,14 @@ from contracts.messages import (
     PlaceOrder,
     Refusal,
     RejectReason,
+    Repeated,
     Reply,
     RequestRefusal,
     RequestRefused,
+    Result,
     Side,
+    Terms,
+    TimeInForce,
     TradeExecuted,
 )
 from matcher.engine import Engine
@@ -171,17 +183,142 @@ def test_refused_commands_are_not_in_the_commit_but_in_the_answer_at_their_place
     assert [type(result) for result in shell.answer("a")[0].results] == [Refusal, Outcome, Refusal]
 
 
-def test_a_refusal_that_depends_on_the_open_commit_waits_for_it(shell: Shell) -> None:
-    """The duplicate is told the first order's id: that order must be durable by then."""
+@pytest.mark.parametrize(
+    ("price", "result"),
+    [
+        (100, Repeated(1, 2)),
+        (101, Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", 1)),
+    ],
+)
+def test_what_depends_on_the_open_commit_waits_for_it(shell: Shell, price: int, result: Result) -> None:
+    """The second is told the first order's id, or its commit: that order must be durable by then."""
     shell.request("a", order(client="c-1"))
-    shell.request("b", order(client="c-1"))
+    shell.request("b", order(client="c-1", price=price))
     assert "b" not in shell.replies
     sealed = shell.seal()
     assert sealed is not None
     assert sealed.payload is not None
     (part,) = shell.answer("b")
-    assert part.results == (Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", 1),)
-    assert part.sequence == shell.commits[-1].sequence
+    assert part.results == (result,)
+    assert part.sequence == shell.commits[-1].sequence == 2
+
+
+def test_a_repetition_names_the_commit_of_the_first_answer_much_later(shell: Shell) -> None:
+    shell.request("a", order(client="c-1"))
+    shell.seal()
+    for number in range(5):
+        shell.request(f"other {number}", order())
+        shell.seal()
+    shell.request("b", order(client="c-1"))
+    sealed = shell.seal()
+    assert sealed is not None
+    assert sealed.payload is None
+    (part,) = shell.answer("b")
+    assert part.results == (Repeated(1, shell.answer("a")[0].sequence),)
+
+
+# What the matcher does by itself
+
+
+def expiring(seconds: int, shell: Shell) -> PlaceOrder:
+    terms = Terms(expires_at=shell.now + seconds * 1_000_000)
+    return replace(order(), time_in_force=TimeInForce.GTD, terms=terms)
+
+
+def test_what_is_due_expires_before_anything_else_of_its_commit(shell: Shell) -> None:
+    shell.request("maker", expiring(10, shell))
+    shell.seal()
+    shell.now += 10_000_000
+    shell.request("taker", order(Side.SELL))
+    shell.seal()
+    assert shell.commits[-1].commands == (AdvanceClock(), order(Side.SELL))
+    (expired,) = shell.commits[-1].outcomes[0].events
+    assert isinstance(expired, OrderCanceled)
+    assert expired.reason is CancelReason.EXPIRED
+    (part,) = shell.answer("taker")
+    assert len(part.results) == 1, "the answer holds the request's results alone"
+
+
+def test_what_is_not_due_needs_no_clock(shell: Shell) -> None:
+    due = shell.now + 10_000_000
+    shell.request("maker", expiring(10, shell))
+    shell.seal()
+    assert shell.sequencer.next_due == due
+    shell.now += 9_000_000
+    shell.request("taker", order(Side.SELL))
+    shell.seal()
+    assert shell.commits[-1].commands == (order(Side.SELL),)
+
+
+def test_the_shell_can_let_things_expire_when_nobody_asks_for_anything(shell: Shell) -> None:
+    shell.request("maker", expiring(10, shell))
+    shell.request("other", CancelAllAfter("default", 20_000_000))
+    shell.seal()
+    shell.now += 30_000_000
+    shell.sequencer.advance(shell.now)
+    sealed = shell.seal()
+    assert sealed is not None
+    assert sealed.answers == []
+    assert shell.commits[-1].commands == (AdvanceClock(),)
+    assert CancelAllElapsed("default") in shell.commits[-1].outcomes[0].events
+    assert shell.sequencer.next_due is None
+
+
+def test_what_one_outcome_had_no_room_for_follows_before_the_next_command(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.request("orders", *[order(price=price) for price in range(1, 8)])
+    shell.seal()
+    monkeypatch.setattr(matcher.engine, "MAX_EVENTS", 3)
+    shell.request("both", CancelOrders(), order())
+    shell.seal()
+    commands = shell.commits[-1].commands
+    assert commands == (CancelOrders(), Continue(), Continue(), order())
+    canceled = [len(outcome.events) for outcome in shell.commits[-1].outcomes]
+    assert canceled == [3, 3, 2, 1]
+    (part,) = shell.answer("both")
+    assert part.results == (shell.commits[-1].outcomes[0], shell.commits[-1].outcomes[3])
+
+
+def test_what_is_unfinished_goes_on_in_the_next_commit_when_this_one_is_full(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.request("orders", *[order(price=price) for price in range(1, 8)])
+    shell.seal()
+    monkeypatch.setattr(matcher.engine, "MAX_EVENTS", 3)
+    monkeypatch.setattr(matcher.sequencer, "MAX_COMMANDS", 2)
+    shell.request("all", CancelOrders())
+    shell.request("late", order())
+    shell.seal()
+    assert shell.commits[-1].commands == (CancelOrders(), Continue())
+    shell.seal()
+    assert shell.commits[-1].commands == (Continue(), order())
+    assert shell.sequencer.engine.resting_orders == 1
+
+
+def test_a_matcher_that_takes_over_finishes_what_the_last_one_left(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.request("orders", *[order(price=price) for price in range(1, 8)])
+    shell.seal()
+    monkeypatch.setattr(matcher.engine, "MAX_EVENTS", 3)
+    monkeypatch.setattr(matcher.sequencer, "MAX_COMMANDS", 1)
+    shell.request("all", CancelOrders())
+    shell.seal()
+    heir = Sequencer(shell.journal.engine, shell.journal.chain, BACKLOG)
+    assert heir.engine.unfinished
+    while heir.engine.unfinished:
+        heir.advance(shell.now)
+        assert heir.seal(shell.now) is not None
+    assert heir.engine.resting_orders == 0
+
+
+@pytest.mark.parametrize("own", [AdvanceClock(), Continue()])
+def test_nobody_else_may_send_the_commands_of_the_matcher(shell: Shell, own: Command) -> None:
+    shell.request("a", own)
+    refused = shell.replies["a"]
+    assert isinstance(refused, RequestRefused)
+    assert refused.reason is RequestRefusal.MALFORMED
 
 
 def test_answers_equal_the_outcomes_in_the_commit(shell: Shell) -> None:
