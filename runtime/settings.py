@@ -32,6 +32,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ws_host: str = "127.0.0.1"
     ws_port: int = 8001
     ws_fd: int | None = None
+    ws_heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    ws_subscriptions: Annotated[int, msgspec.Meta(ge=1)] = 100
+    """How many subscriptions one connection to /ws may have."""
+    ws_requests_per_second: Annotated[int, msgspec.Meta(ge=1)] = 1_000
+    """How many messages one connection to /ws may send."""
 
     journal_replicas: int = 1
     default_instrument: str = "BTC-USD"
