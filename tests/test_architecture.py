@@ -33,6 +33,7 @@ PURE_STDLIB = {
     "functools",
     "hashlib",
     "heapq",
+    "hmac",
     "itertools",
     "json",
     "operator",
