@@ -4,22 +4,32 @@ import asyncio
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.messages import (
     MAX_COMMANDS,
+    AdvanceClock,
     AnswerPart,
+    CancelAllAfter,
+    CancelAllElapsed,
     CancelOrder,
+    CancelReason,
     DefineInstrument,
     OrderAccepted,
+    OrderCanceled,
     Outcome,
     Refusal,
     RejectReason,
+    Repeated,
     RequestRefusal,
     RequestRefused,
     Side,
+    Terms,
+    TimeInForce,
     TradeExecuted,
 )
 from contracts.subjects import JOURNAL, MATCHER_INSTRUMENTS, MATCHER_ORDER, MATCHER_TAKEN_OVER
+from matcher.recovery import now_microseconds
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
 from tests.support.proxy import acknowledgements, proxy_to
 from tests.support.servers import NatsServer
@@ -115,9 +125,7 @@ async def test_a_stop_finishes_what_was_sent_and_the_next_start_goes_on(
         assert len([each for each in answered if not isinstance(each, BaseException)]) == len(placed)
         matchers.start_serving(nats_server)
         (again,) = await client.submit(order(client_order_id="c-0"))
-    assert again.results == (
-        Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", order_id_of(placed["c-0"][0][1])),
-    )
+    assert again.results == (Repeated(order_id_of(placed["c-0"][0][1]), placed["c-0"][0][0]),)
 
 
 async def test_a_stop_does_not_wait_for_a_server_that_is_gone(nats_server: NatsServer, matchers: Matchers) -> None:
@@ -176,10 +184,32 @@ async def test_it_tells_what_a_resting_order_is_for(nats_server: NatsServer, mat
             answer: dict[str, object] = json.loads((await client.connection.request(MATCHER_ORDER, question)).data)
             return answer
 
-        await client.submit(order())
-        assert await ask(b'{"order_id": 1}') == {"sequence": 3, "symbol": "BTC-USD"}
-        assert await ask(b'{"order_id": 2}') == {"sequence": 3, "symbol": None}
+        await client.submit(order(client_order_id="c-1"))
+        found = {"sequence": 3, "order_id": 1, "symbol": "BTC-USD"}
+        assert await ask(b'{"order_id": 1}') == found
+        assert await ask(b'{"account": "default", "client_order_id": "c-1"}') == found
+        assert await ask(b'{"order_id": 2}') == {"sequence": 3, "order_id": 2, "symbol": None}
+        nothing = {"sequence": 3, "order_id": None, "symbol": None}
+        assert await ask(b'{"account": "anna", "client_order_id": "c-1"}') == nothing
         assert (await ask(b"1"))["error"] == "invalid_question"
+
+
+async def test_what_is_due_happens_when_nobody_asks_for_anything(nats_server: NatsServer, matchers: Matchers) -> None:
+    matchers.start_serving(nats_server)
+    async with client_of(nats_server) as client:
+        soon = now_microseconds() + 300_000
+        expiring = replace(order(), time_in_force=TimeInForce.GTD, terms=Terms(expires_at=soon))
+        await client.submit(expiring, order(), CancelAllAfter("default", 400_000))
+        async with asyncio.timeout(10):
+            while (await client.status())["resting_orders"]:
+                await asyncio.sleep(0.02)
+        journal = await client.journal()
+    clocks = [commit for commit in journal.commits if commit.commands == (AdvanceClock(),)]
+    events = [event for commit in clocks for event in commit.outcomes[0].events]
+    canceled = [event for event in events if isinstance(event, OrderCanceled)]
+    assert [event.reason for event in canceled] == [CancelReason.EXPIRED, CancelReason.DEAD_MANS_SWITCH]
+    assert CancelAllElapsed("default") in events
+    assert min(commit.time for commit in clocks) >= soon
 
 
 async def test_a_false_announcement_stops_nobody(nats_server: NatsServer, matchers: Matchers) -> None:

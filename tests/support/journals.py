@@ -59,7 +59,8 @@ class Journal:
 
     def play(self, *commands: Command) -> Written:
         """A commit of those commands that the engine accepts."""
-        results = [(command, self.engine.apply(command, self._chain.time + STEP)) for command in commands]
+        time, sequence = self._chain.time + STEP, self._chain.sequence + 1
+        results = [(command, self.engine.apply(command, time, sequence)) for command in commands]
         return self.commit(*((command, result) for command, result in results if isinstance(result, Outcome)))
 
     def _write(
