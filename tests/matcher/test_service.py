@@ -200,9 +200,7 @@ async def test_what_is_due_happens_when_nobody_asks_for_anything(nats_server: Na
         soon = now_microseconds() + 300_000
         expiring = replace(order(), time_in_force=TimeInForce.GTD, terms=Terms(expires_at=soon))
         await client.submit(expiring, order(), CancelAllAfter("default", 400_000))
-        async with asyncio.timeout(10):
-            while (await client.status())["resting_orders"]:
-                await asyncio.sleep(0.02)
+        await client.until(lambda status: not status["resting_orders"])
         journal = await client.journal()
     clocks = [commit for commit in journal.commits if commit.commands == (AdvanceClock(),)]
     events = [event for commit in clocks for event in commit.outcomes[0].events]
