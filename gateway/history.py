@@ -7,32 +7,90 @@ from typing import Any
 
 import asyncpg
 
+from contracts.candles import Candle
 from contracts.messages import (
     CancelReason,
+    InstrumentStatus,
     OrderState,
     OrderStatus,
     OrderType,
+    SelfTradePrevention,
     Side,
+    SymbolLimits,
+    Terms,
     TimeInForce,
     TradeExecuted,
 )
-from contracts.views import Instrument, OrderView, TradeView, order_view, trade_view
-from entry.problems import declined
+from contracts.orders import resting_status
+from contracts.views import Instrument, OrderView, TradeView, format_time, order_view, trade_view
+from entry.problems import Declined, declined
+from entry.views import AccountLimitsView, SymbolLimitsView, symbol_limits_view
+from gateway.candles import CandleRange
 from gateway.pages import Page, cursor_after
+from gateway.views import AccountView, OrderEventView
 
 log = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CONNECTIONS = 8
 _TIMEOUT_SECONDS = 2.0
 
-_INSTRUMENT = "i.symbol, i.tick_size, i.lot_size, i.min_quantity, i.max_quantity, i.status AS instrument_status"
+_INSTRUMENT = (
+    "i.symbol, i.tick_size, i.lot_size, i.min_quantity, i.max_quantity, i.status AS instrument_status, "
+    "i.lowest_price, i.highest_price, i.band_basis_points"
+)
 _ORDERS = f"SELECT o.*, {_INSTRUMENT} FROM orders o JOIN instruments i USING (symbol)"
 _TRADES = f"SELECT t.*, {_INSTRUMENT} FROM trades t JOIN instruments i USING (symbol)"
 _INSTRUMENTS = f"SELECT {_INSTRUMENT} FROM instruments i ORDER BY symbol"
+_ORDER_HISTORY = f"""
+SELECT h.*, {_INSTRUMENT}, t.price AS trade_price, t.quantity AS trade_quantity, t.taker_side, t.maker_order_id,
+    t.taker_order_id, t.executed_at
+FROM order_history h
+JOIN orders o USING (order_id)
+JOIN instruments i USING (symbol)
+LEFT JOIN trades t ON t.trade_id = h.trade_id
+WHERE h.order_id = $1 AND h.number > $2
+ORDER BY h.number
+"""
+_CANDLES = """
+SELECT
+    date_bin($1, open_time, timestamptz 'epoch') AS open_time,
+    (array_agg(open ORDER BY open_time))[1] AS open,
+    max(high) AS high,
+    min(low) AS low,
+    (array_agg(close ORDER BY open_time DESC))[1] AS close,
+    sum(volume) AS volume,
+    sum(trades) AS trades
+FROM (
+    SELECT * FROM candles
+    WHERE symbol = $2 AND length_seconds = $3 AND open_time >= $4 AND open_time < $5
+    ORDER BY open_time {order} LIMIT $6
+) AS stored
+GROUP BY 1 ORDER BY 1 {order} LIMIT $7
+"""
+_POSITION = """
+SELECT p.sequence, c.time FROM recorder_position p LEFT JOIN journal_commits c USING (sequence)
+"""
+_ACCOUNT = """
+SELECT
+    (SELECT max_open_orders FROM account_limits WHERE account = $1) AS max_open_orders,
+    (SELECT engaged FROM kill_switches WHERE account = $1) AS kill_switch,
+    (SELECT deadline FROM dead_mans_switches WHERE account = $1) AS deadline
+"""
+_ACCOUNT_SYMBOLS = f"""
+SELECT {_INSTRUMENT}, p.quantity, l.symbol IS NOT NULL AS is_limited, l.max_order_quantity, l.max_order_notional,
+    l.max_position
+FROM (SELECT * FROM positions WHERE account = $1) p
+FULL JOIN (SELECT * FROM symbol_limits WHERE account = $1) l USING (symbol)
+JOIN instruments i USING (symbol)
+ORDER BY symbol
+"""
 
-_DOWN = (
+_CLOSED = {"canceled": OrderStatus.CANCELED, "expired": OrderStatus.EXPIRED}
+
+DOWN = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -76,28 +134,74 @@ class History:
 
     async def position(self) -> int:
         """The journal sequence that Postgres has reached."""
-        rows = await self._fetch("SELECT sequence FROM recorder_position")
-        return int(rows[0]["sequence"]) if rows else 0
+        return (await self.reached())[0]
+
+    async def reached(self) -> tuple[int, int]:
+        """The journal sequence that Postgres has reached, and the time of that commit."""
+        rows = await self._fetch(_POSITION)
+        if not rows:
+            return 0, 0
+        return rows[0]["sequence"], _microseconds(rows[0]["time"] or _EPOCH)
+
+    async def order_history(self, order_id: int, page: Page) -> tuple[list[OrderEventView], str | None]:
+        """Everything that happened to the order, in true order; the page's cursor says after which of it to go on."""
+        statement = f"{_ORDER_HISTORY} LIMIT {page.limit + 1}"
+        rows = await self._fetch(statement, order_id, page.before or 0)
+        items = [_order_event(row) for row in rows[: page.limit]]
+        return items, cursor_after(rows[page.limit - 1]["number"]) if len(rows) > page.limit else None
+
+    async def candles(self, symbol: str, asked: CandleRange) -> list[Candle]:
+        """Oldest first."""
+        statement = _CANDLES.format(order="DESC" if asked.start is None else "ASC")
+        rows = await self._fetch(
+            statement,
+            timedelta(seconds=asked.seconds),
+            symbol,
+            asked.stored_seconds,
+            asked.start or _EPOCH,
+            asked.end or _NEVER,
+            asked.stored_limit,
+            asked.limit,
+        )
+        candles = [_candle(row) for row in rows]
+        return candles if asked.start is not None else candles[::-1]
+
+    async def account(self, account: str) -> AccountView:
+        """An account that nobody has used yet looks like one without limits, orders and trades."""
+        (row,) = await self._fetch(_ACCOUNT, account)
+        symbols = await self._fetch(_ACCOUNT_SYMBOLS, account)
+        limits = {each["symbol"]: _symbol_limits(each) for each in symbols if each["is_limited"]}
+        return AccountView(
+            account=account,
+            kill_switch=bool(row["kill_switch"]),
+            deadline=None if row["deadline"] is None else format_time(_microseconds(row["deadline"])),
+            limits=AccountLimitsView(account, row["max_open_orders"], limits),
+            positions={each["symbol"]: _position(each) for each in symbols if each["quantity"]},
+        )
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Row]:
         """Asks a second time after a failure: a connection from before a restart of Postgres says nothing of now."""
         try:
             return await self._ask(statement, arguments)
-        except _DOWN as error:
+        except DOWN as error:
             log.warning("postgres: %s; asking again", error or type(error).__name__)
             await self._pool.expire_connections()
         try:
             return await self._ask(statement, arguments)
-        except _DOWN as error:
+        except DOWN as error:
             log.warning("postgres: %s", error or type(error).__name__)
-            raise declined(
-                "history_unavailable",
-                "The history cannot be read now. Orders are still taken; read again after Retry-After seconds.",
-            ) from error
+            raise unavailable() from error
 
     async def _ask(self, statement: str, arguments: tuple[object, ...]) -> list[Row]:
         async with self._pool.acquire(timeout=_TIMEOUT_SECONDS) as connection:
             return await connection.fetch(statement, *arguments, timeout=_TIMEOUT_SECONDS)
+
+
+def unavailable() -> Declined:
+    return declined(
+        "history_unavailable",
+        "The history cannot be read now. Orders are still taken; read again after Retry-After seconds.",
+    )
 
 
 async def open_pool(url: str) -> "asyncpg.Pool[Row]":
@@ -140,7 +244,10 @@ def _instrument(row: Row) -> Instrument:
         lot_size=row["lot_size"],
         min_quantity=row["min_quantity"],
         max_quantity=row["max_quantity"],
-        status=row["instrument_status"],
+        status=InstrumentStatus(row["instrument_status"]),
+        lowest_price=row["lowest_price"],
+        highest_price=row["highest_price"],
+        band_basis_points=row["band_basis_points"],
     )
 
 
@@ -159,6 +266,8 @@ def _order(row: Row) -> OrderView:
         filled_quantity=row["filled_quantity"],
         filled_notional=str(int(row["filled_notional"])),
         created_at=_microseconds(row["created_at"]),
+        terms=_terms(row),
+        triggered=row["triggered"],
     )
     return order_view(
         order,
@@ -168,6 +277,74 @@ def _order(row: Row) -> OrderView:
         updated_at=_microseconds(row["updated_at"]),
         sequence=row["sequence"],
     )
+
+
+def _terms(row: Row) -> Terms:
+    expires_at, prevention = row["expires_at"], row["self_trade_prevention"]
+    return Terms(
+        stop_price=row["stop_price"],
+        display_quantity=row["display_quantity"],
+        protection_price=row["protection_price"],
+        notional=row["notional"],
+        expires_at=None if expires_at is None else _microseconds(expires_at),
+        self_trade_prevention=SelfTradePrevention.NONE if prevention is None else SelfTradePrevention(prevention),
+    )
+
+
+def _order_event(row: Row) -> OrderEventView:
+    instrument = _instrument(row)
+    tick, lot = instrument.tick, instrument.lot
+    event, quantity, filled = row["event"], row["quantity"], int(row["filled_quantity"])
+    closed = _CLOSED.get(event)
+    return OrderEventView(
+        order_id=row["order_id"],
+        sequence=row["sequence"],
+        time=format_time(_microseconds(row["time"])),
+        event=event,
+        status=closed or resting_status(quantity, filled),
+        price=None if row["price"] is None else tick.format(row["price"]),
+        stop_price=None if row["stop_price"] is None else tick.format(row["stop_price"]),
+        quantity=lot.format(quantity),
+        filled_quantity=lot.format(filled),
+        remaining_quantity=lot.format(0 if closed else quantity - filled),
+        priority_kept=row["priority_kept"],
+        reason=None if row["reason"] is None else CancelReason(row["reason"]),
+        trade=None if row["trade_id"] is None else _event_trade(row, instrument),
+    )
+
+
+def _event_trade(row: Row, instrument: Instrument) -> TradeView:
+    trade = TradeExecuted(
+        trade_id=row["trade_id"],
+        symbol=instrument.symbol,
+        price=row["trade_price"],
+        quantity=row["trade_quantity"],
+        taker_side=Side(row["taker_side"]),
+        maker_order_id=row["maker_order_id"],
+        taker_order_id=row["taker_order_id"],
+    )
+    return trade_view(trade, instrument, _microseconds(row["executed_at"]))
+
+
+def _candle(row: Row) -> Candle:
+    return Candle(
+        _microseconds(row["open_time"]),
+        row["open"],
+        row["high"],
+        row["low"],
+        row["close"],
+        int(row["volume"]),
+        int(row["trades"]),
+    )
+
+
+def _symbol_limits(row: Row) -> SymbolLimitsView:
+    limits = SymbolLimits(row["symbol"], row["max_order_quantity"], row["max_order_notional"], row["max_position"])
+    return symbol_limits_view(limits, _instrument(row))
+
+
+def _position(row: Row) -> str:
+    return _instrument(row).lot.format(int(row["quantity"]))
 
 
 def _trade(row: Row) -> TradeView:

@@ -8,14 +8,18 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from contracts.messages import DEFAULT_ACCOUNT, OrderStatus
 from entry.commands import SIDES, choice, is_name, is_symbol, order_id
 from entry.problems import declined, quoted
+from entry.values import MOMENT_PATTERN
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 CURSOR_PATTERN = "^[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$"
+
+DATE_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 STATUSES = {status.value: status for status in OrderStatus}
 
@@ -45,26 +49,31 @@ def orders_page(query: Query) -> Page:
     conditions: list[tuple[str, object]] = []
     if "account" in query or "client_order_id" in query:  # a client_order_id is a name within an account
         account = query.get("account", DEFAULT_ACCOUNT)
-        conditions.append(("o.account = ?", _name(account, "account")))
+        conditions.append(("o.account = ?", name_filter(account, "account")))
     if "client_order_id" in query:
-        conditions.append(("o.client_order_id = ?", _name(query["client_order_id"], "client_order_id")))
+        conditions.append(("o.client_order_id = ?", name_filter(query["client_order_id"], "client_order_id")))
     if "symbol" in query:
-        conditions.append(("o.symbol = ?", _symbol(query["symbol"])))
+        conditions.append(("o.symbol = ?", symbol_filter(query["symbol"])))
     if "status" in query:
         conditions.append(("o.status = ?", choice(query["status"], STATUSES, "status").value))
     if "side" in query:
         conditions.append(("o.side = ?", choice(query["side"], SIDES, "side").value))
-    return Page(tuple(conditions), _limit(query), _before(query))
+    return Page(tuple(conditions), page_limit(query), _before(query))
 
 
 def trades_page(query: Query) -> Page:
     """Raises Declined when a filter cannot be right."""
     conditions: list[tuple[str, object]] = []
     if "symbol" in query:
-        conditions.append(("t.symbol = ?", _symbol(query["symbol"])))
+        conditions.append(("t.symbol = ?", symbol_filter(query["symbol"])))
     if "order_id" in query:
         conditions.append(("(t.maker_order_id = ? OR t.taker_order_id = ?)", order_id(query["order_id"])))
-    return Page(tuple(conditions), _limit(query), _before(query))
+    return Page(tuple(conditions), page_limit(query), _before(query))
+
+
+def next_page(query: Query) -> Page:
+    """A page of a list that has no filters."""
+    return Page((), page_limit(query), _before(query))
 
 
 def cursor_after(last_id: int) -> str:
@@ -79,7 +88,34 @@ def whole_number(written: str, name: str, least: int, most: int) -> int:
     )
 
 
-def _limit(query: Query) -> int:
+def moment(query: Query, name: str) -> datetime | None:
+    """A parameter that is a point in time; a date alone is its midnight in UTC. Raises Declined."""
+    written = query.get(name)
+    if written is None:
+        return None
+    at = _moment(written)
+    if at is None:
+        hint = " (a plus sign in an address must be written %2B)" if " " in written else ""
+        raise declined(
+            "invalid_parameter",
+            f"{name} must be a time with its zone, as in 2025-05-01T09:30:00Z, or a date, not {quoted(written)}{hint}.",
+            name,
+        )
+    return at
+
+
+def _moment(written: str) -> datetime | None:
+    if re.fullmatch(DATE_PATTERN, written):
+        written += "T00:00:00Z"
+    elif not re.fullmatch(MOMENT_PATTERN, written):
+        return None
+    try:
+        return datetime.fromisoformat(written.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def page_limit(query: Query) -> int:
     return whole_number(query["limit"], "limit", 1, MAX_LIMIT) if "limit" in query else DEFAULT_LIMIT
 
 
@@ -96,13 +132,13 @@ def _before(query: Query) -> int | None:
     return int.from_bytes(base64.urlsafe_b64decode(cursor + "="))
 
 
-def _symbol(symbol: str) -> str:
+def symbol_filter(symbol: str) -> str:
     if is_symbol(symbol):
         return symbol
     raise declined("invalid_parameter", f"{quoted(symbol)} cannot be a symbol.", "symbol")
 
 
-def _name(name: str, parameter: str) -> str:
+def name_filter(name: str, parameter: str) -> str:
     if is_name(name):
         return name
     raise declined("invalid_parameter", f"{quoted(name)} cannot be the value of {parameter}.", parameter)

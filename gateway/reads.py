@@ -1,19 +1,32 @@
 """Reads that never show a client less than it was told: wait for the history to catch up, then ask it."""
 
+import time
+
 import msgspec
 from nats.aio.client import Client
 
+from contracts.candles import INTERVALS
 from contracts.messages import RejectReason
 from contracts.subjects import BROADCASTER_DEPTH, BROADCASTER_MARKET, MATCHER_STATUS
-from contracts.views import Instrument, InstrumentView, OrderView, TradeView, instrument_view
+from contracts.views import (
+    CandleView,
+    Instrument,
+    InstrumentView,
+    OrderView,
+    TradeView,
+    candle_view,
+    instrument_view,
+)
 from entry.commands import is_symbol
 from entry.instruments import Instruments
 from entry.position import Position
 from entry.problems import Declined, Problem, declined, quoted
 from entry.refusals import not_found
 from entry.services import ask
+from gateway.candles import CandleRange
 from gateway.history import History
 from gateway.pages import Page
+from gateway.views import AccountView, OrderEventView
 
 
 class _Status(msgspec.Struct):
@@ -27,6 +40,9 @@ class _Error(msgspec.Struct):
 _status_decoder = msgspec.json.Decoder(_Status)
 _error_decoder = msgspec.json.Decoder(_Error)
 _encode = msgspec.json.encode
+
+_COMMIT_UNDER_WAY = 5_000_000
+"""Microseconds between the time that a commit is given and the moment that the matcher counts it, at the most."""
 
 
 class Reads:
@@ -77,6 +93,44 @@ class Reads:
     async def trades(self, page: Page, seen: int) -> tuple[list[TradeView], str | None]:
         await self.catch_up(seen)
         return await self._history.trades(page)
+
+    async def order_history(self, order_id: int, page: Page, seen: int) -> tuple[list[OrderEventView], str | None]:
+        await self.catch_up(seen)
+        return await self._history.order_history(order_id, page)
+
+    async def account(self, account: str, seen: int) -> AccountView:
+        await self.catch_up(seen)
+        return await self._history.account(account)
+
+    async def candles(self, symbol: str, asked: CandleRange, seen: int) -> list[CandleView]:
+        await self.catch_up(seen)
+        listed = [each for each in await self._history.instruments() if each.symbol == symbol]
+        if not listed:
+            raise _not_listed(symbol)
+        reached = await self._history.reached()
+        now = time.time_ns() // 1000
+        candles = await self._history.candles(symbol, asked)
+        complete_until = await self._complete_until(*reached, now) if candles else 0
+        return [
+            candle_view(
+                candle,
+                asked.interval,
+                listed[0],
+                is_complete=candle.open_time + INTERVALS[asked.interval] <= complete_until,
+            )
+            for candle in candles
+        ]
+
+    async def _complete_until(self, sequence: int, time_of_last_commit: int, now: int) -> int:
+        """Up to when no trade can be missing from what Postgres had when it was asked, `now` by our clock.
+
+        The time of the last commit recorded, since none goes back in time; or, when the journal holds no later one,
+        a while ago: longer than a commit may be on its way.
+        """
+        quiet_until = now - _COMMIT_UNDER_WAY
+        if quiet_until > time_of_last_commit and await self.latest_sequence() == sequence:
+            return quiet_until
+        return time_of_last_commit
 
     async def instruments(self, seen: int) -> list[Instrument]:
         """From the history; from the matcher while that is not to be had."""

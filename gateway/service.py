@@ -18,8 +18,10 @@ from gateway.access import AccessControl
 from gateway.app import create_app
 from gateway.command_routes import command_routes
 from gateway.deferred import Deferral
+from gateway.export import Exports
 from gateway.health import Health
 from gateway.history import History, close_pool, open_pool
+from gateway.history_routes import history_routes
 from gateway.limits import limits_routes
 from gateway.people import answer_people
 from gateway.reads import Reads
@@ -67,6 +69,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         [
             *deferral.routes(command_routes(exchange, settings.max_body_bytes)),
             *read_routes(reads),
+            *history_routes(reads, Exports(settings.postgres_url)),
             *health_routes(Health(connection)),
             *limits_routes(settings),
             *site_routes(settings.default_instrument),

@@ -10,7 +10,7 @@ import asyncpg
 
 from contracts.commits import JournalBroken, decode_commit
 from recorder.rows import Fold
-from recorder.tables import speak_in_ints, write_rows
+from recorder.tables import write_rows
 from runtime.service import Refused
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,7 @@ _COMMITS_PER_REPORT = 100_000
 
 
 async def rebuild(connection: asyncpg.Connection) -> None:
-    """Fill the tables, which must be empty. Called within a transaction."""
-    await speak_in_ints(connection)
+    """Fill the tables, which must be empty. Called within a transaction, on a connection of recorder/tables.py."""
     commits = await connection.cursor("select sequence, payload from journal_commits order by sequence")
     last_trade_id = done = 0
     while rows := await commits.fetch(_COMMITS_AT_ONCE):

@@ -119,17 +119,13 @@ async def connect(url: str, session: dict[str, str] | None = None) -> asyncpg.Co
     That is how recorder/rows.py has them, and it halves the time that COPY needs on our side.
     """
     connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=session)
-    await speak_in_ints(connection)
-    return connection
-
-
-async def speak_in_ints(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", encoder=_encode_time, decoder=_decode_time, format="tuple"
     )
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=encode_numeric, decoder=decode_numeric, format="binary"
     )
+    return connection
 
 
 async def write_commits(connection: asyncpg.Connection, fold: Fold) -> None:

@@ -35,6 +35,7 @@ ORDER: dict[str, Any] = {
     "created_at": NOON,
     "updated_at": NOON + timedelta(seconds=1),
     "sequence": 5,
+    "placed_sequence": 4,
 }
 TRADE: dict[str, Any] = {
     "trade_id": 1,

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.stack
 async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database)
     await migrate(connection)
-    await connection.execute("INSERT INTO instruments VALUES ('BTC-USD', '0.01', '0.001', 1, 1000000, 'trading', 1)")
+    await connection.execute(
+        "INSERT INTO instruments (symbol, tick_size, lot_size, min_quantity, max_quantity, status, sequence) "
+        "VALUES ('BTC-USD', '0.01', '0.001', 1, 1000000, 'trading', 1)"
+    )
     yield connection
     await connection.close()
 
@@ -43,8 +46,8 @@ async def record(gateway: Gateway, writer: asyncpg.Connection, order: dict[str, 
     now = datetime.now(UTC)
     await writer.execute(
         "INSERT INTO orders (order_id, client_order_id, account, symbol, side, type, time_in_force, post_only, price, "
-        "quantity, filled_quantity, filled_notional, status, created_at, updated_at, sequence) "
-        "VALUES ($1, $2, $3, 'BTC-USD', 'buy', 'limit', 'GTC', false, 10000, 1000, 0, 0, $4, $5, $5, $6)",
+        "quantity, filled_quantity, filled_notional, status, created_at, updated_at, sequence, placed_sequence) "
+        "VALUES ($1, $2, $3, 'BTC-USD', 'buy', 'limit', 'GTC', false, 10000, 1000, 0, 0, $4, $5, $5, $6, $6)",
         order["order_id"],
         order["client_order_id"],
         order["account"],
