@@ -18,11 +18,12 @@ from nats.js.errors import NotFoundError
 from contracts.keys import Access, Scope
 from contracts.views import format_time
 from entry.bodies import Fields, read_fields
-from entry.commands import is_name
+from entry.commands import is_name, with_key
 from entry.instruments import Instruments
 from entry.matcher_client import MatcherClient
 from entry.position import Position
 from entry.problems import Declined, declined, quoted
+from gateway.access import charge
 from gateway.deferred_attempts import CheckingMatcher, OnceInstruments, OnceMatcher, WouldBeSent
 from gateway.deferred_commands import (
     COMPLETED,
@@ -138,6 +139,7 @@ class Deferral:
         fields: Fields | None = None
         if route.method != "DELETE":
             fields = read_fields(await json_body(request, self._max_body_bytes), _ANY_NAME)
+            charge(request, len(items) if isinstance(items := fields.get("items"), list) else 1)
         key = _idempotency_key(request, None if fields is None else client_key(name, fields))
         command_id = secrets.token_hex(16) if key is None else derived_id(owner_of(access), _account(fields), key)
         command = DeferredCommand(
@@ -261,17 +263,9 @@ def _idempotency_key(request: HttpRequest, client_order_id: str | None) -> str |
     key = header(request.scope, b"idempotency-key")
     if key is None:
         return client_order_id
-    if not is_name(key):
-        raise declined(
-            "invalid_parameter", f'{quoted(key)} cannot be an {_KEY}: use 1 to 64 letters, digits, "-" or "_".', _KEY
-        )
-    if client_order_id not in (None, key):
-        raise declined(
-            "idempotency_key_mismatch",
-            f"The header {_KEY} and the client_order_id differ: leave one of them out.",
-            "client_order_id",
-        )
-    return key
+    fields: Fields = {} if client_order_id is None else {"client_order_id": client_order_id}
+    named: str = with_key(fields, key)["client_order_id"]
+    return named
 
 
 def _account(fields: Fields | None) -> str:

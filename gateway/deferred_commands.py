@@ -27,6 +27,8 @@ DEFERRABLE = frozenset(
         REPLACE,
         ("PUT", "/orders/{order_id:str}"),
         ("DELETE", "/orders/{order_id:str}"),
+        ("PUT", "/orders/by-client-id/{client_order_id:str}"),
+        ("DELETE", "/orders/by-client-id/{client_order_id:str}"),
         ("DELETE", "/orders"),
     }
 )
@@ -90,7 +92,7 @@ def owner_of(access: Access) -> str:
 def may_see(access: Access, command: DeferredCommand) -> bool:
     """Whether a command of `command.access` is any business of this access: all its accounts must be."""
     accounts = command.access.visible_accounts
-    if accounts is None:
+    if not accounts:
         return bool(access.scopes) and access.visible_accounts is None
     return all(access.may_read(account) for account in accounts)
 

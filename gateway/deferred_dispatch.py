@@ -131,6 +131,8 @@ class Dispatcher:
             await self._store.patiently(lambda: self._store.list_failure(command))
 
     async def _carry_out(self, delivery: Delivery, command: DeferredCommand) -> CommandResult:
+        if (command.method, command.route) not in self._handles:
+            return _result(command, _unknown_request())
         uncertain = delivery.deliveries > 1
         if uncertain:
             begun = await self._store.patiently(lambda: self._store.count_attempt(command.command_id))
@@ -258,6 +260,10 @@ def _given_up(command: DeferredCommand) -> HttpAnswer:
         f"Carrying this out was begun {MAX_BEGUN} times, and the gateway ended each time. Whether it had an effect, "
         "GET /orders tells.",
     )
+
+
+def _unknown_request() -> HttpAnswer:
+    return _problem("internal_error", "This gateway cannot read the stored request. It was not carried out.")
 
 
 def _expired() -> HttpAnswer:

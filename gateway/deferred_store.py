@@ -92,7 +92,7 @@ class CommandStore:
             raise _unavailable()
         subject = COMMANDS.replace("*", command.command_id)
         try:
-            return await self._put_new(subject, _encode(command))
+            return await self._put_made(subject, _encode(command))
         except APIError as error:
             if error.err_code in _FULL:
                 raise _full() from None
@@ -102,6 +102,13 @@ class CommandStore:
             raise _unavailable() from None
         except Unreachable:
             raise _unknown(command) from None
+
+    async def _put_made(self, subject: str, record: bytes) -> bool:
+        try:
+            return await self._put_new(subject, record)
+        except (NoRespondersError, NoStreamResponseError):  # the first one on a new broker
+            await self.ensure()
+            return await self._put_new(subject, record)
 
     async def _put_new(self, subject: str, record: bytes) -> bool:
         headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
@@ -115,7 +122,10 @@ class CommandStore:
 
     async def pending(self, command_id: str) -> DeferredCommand | None:
         record = await self._read(COMMANDS_STREAM, COMMANDS.replace("*", command_id))
-        return None if record is None else _command_decoder.decode(record)
+        try:
+            return None if record is None else _command_decoder.decode(record)
+        except msgspec.MsgspecError:
+            return None  # nobody was promised anything: no gateway has written this
 
     async def result(self, command_id: str) -> CommandResult | None:
         record = await self._read(_BUCKET_STREAM, _key(command_id))
