@@ -178,7 +178,16 @@ class ReferenceEngine:
         queue = self.queue(symbol, Side.BUY) + self.queue(symbol, Side.SELL)
         return [(order.side, order.book_price, order.order_id, order.shown) for order in queue]
 
-    def stops(self, symbol: str) -> list[Order]:
+    def stops(self, symbol: str) -> list[RestingOrder]:
+        return [(order.side, order.stop_price or 0, order.order_id, order.remaining) for order in self.waiting(symbol)]
+
+    def position(self, account: str, symbol: str) -> int:
+        return self.positions.get((account, symbol), 0)
+
+    def open_orders(self, account: str) -> list[int]:
+        return sorted(order.order_id for order in self.orders_of(account))
+
+    def waiting(self, symbol: str) -> list[Order]:
         """The stop orders that no trade has reached: buyers, the lowest first; then sellers, the highest first."""
         stops = [order for order in self.orders if order.symbol == symbol and order.where is Where.STOPS]
         buyers = [order for order in stops if order.side is Side.BUY]
@@ -227,7 +236,7 @@ class ReferenceEngine:
 
     def position_towards(self, account: str, symbol: str, side: Side) -> int:
         """What the account has bought more than sold; seen by a seller, what it has sold more than bought."""
-        position = self.positions.get((account, symbol), 0)
+        position = self.position(account, symbol)
         return position if side is Side.BUY else -position
 
     def opposing_prices(self, symbol: str, side: Side) -> list[int]:
@@ -318,8 +327,7 @@ class ReferenceEngine:
         for order in (taker, maker):
             order.fill(quantity, price)
             signed = quantity if order.side is Side.BUY else -quantity
-            position = self.positions.get((order.account, order.symbol), 0)
-            self.positions[order.account, order.symbol] = position + signed
+            self.positions[order.account, order.symbol] = self.position(order.account, order.symbol) + signed
         self.use_up(maker, quantity)
         instrument = self.instruments[taker.symbol]
         instrument.last_price, instrument.last_trade_id = price, self.last_trade_id
@@ -388,7 +396,7 @@ class ReferenceEngine:
         number = len(self.events)
         limit = self.market_limit(taker.placed)
         edge = self.instruments[taker.symbol].band().edge(taker.side)
-        taker.last_met = next((maker.book_price for maker in self.makers(taker, limit)), None)
+        taker.last_met = next(iter(self.opposing_prices(taker.symbol, taker.side)), None)
         reason = self.trade(taker, limit)
         if reason or self.could_go_on(taker, limit):
             assert taker.notional is not None
@@ -405,9 +413,11 @@ class ReferenceEngine:
             self.canceled(taker, reason)
 
     def could_go_on(self, taker: Order, limit: int | None) -> bool:
-        """If there were more to trade with, at the price at which it would go on or at which it traded last."""
-        price = next((maker.book_price for maker in self.makers(taker, limit)), taker.last_met)
-        return price is not None and taker.wants(price, self.instruments[taker.symbol].rules.max_quantity) > 0
+        """If there were more to trade with."""
+        most = self.instruments[taker.symbol].rules.max_quantity
+        if taker.last_met is None or self.makers(taker, limit):
+            return False
+        return taker.wants(1, most) > 0
 
     # Self-trade prevention
 
@@ -453,7 +463,7 @@ class ReferenceEngine:
         for order in self.reached_at_once:
             self.trigger(order)
         for symbol, prices in self.traded.items():
-            for order in self.stops(symbol):
+            for order in self.waiting(symbol):
                 assert order.stop_price is not None
                 if is_reached(order.side, order.stop_price, min(prices), max(prices)):
                     self.trigger(order)

@@ -377,10 +377,12 @@ def amend_faults(engine: "ReferenceEngine", command: AmendOrder, batch: Batch | 
     changed = amended(order, command)
     if changed.quantity > order.filled:
         yield from amend_limit_faults(engine, order, command)
-        yield from amended_taking_faults(engine, order, changed, batch)
+        yield from amended_taking_faults(engine, order, changed, batch, price_given=command.price is not None)
 
 
-def amended_taking_faults(engine: "ReferenceEngine", order: Order, changed: Amended, batch: Batch | None) -> Faults:
+def amended_taking_faults(
+    engine: "ReferenceEngine", order: Order, changed: Amended, batch: Batch | None, *, price_given: bool
+) -> Faults:
     """Of amendments that make an order trade, or a stop order trigger, where that must not be."""
     instrument = engine.instruments[order.symbol]
     takes_none = instrument.status is InstrumentStatus.POST_ONLY
@@ -391,6 +393,8 @@ def amended_taking_faults(engine: "ReferenceEngine", order: Order, changed: Amen
             yield Refusal(RejectReason.INSTRUMENT_POST_ONLY, "price")
         if batch:
             yield Refusal(RejectReason.AMENDMENT_WOULD_TRADE, "price")
+    if batch and order.where is Where.BOOK and price_given:
+        yield from crossing_faults(engine, batch, order.placed, changed.price, ("price", "price"))
     if order.where is Where.STOPS:
         assert changed.stop_price is not None
         if instrument.has_reached(order.side, changed.stop_price):
@@ -434,13 +438,20 @@ def item_faults(engine: "ReferenceEngine", items: tuple[OrderCommand, ...], time
 
 def batch_place_faults(engine: "ReferenceEngine", order: PlaceOrder, time: int, batch: Batch) -> Faults:
     yield from place_faults(engine, order, time, batch)
-    takes_none = engine.instruments[order.symbol].status is InstrumentStatus.POST_ONLY
-    if order.type is OrderType.LIMIT and (order.post_only or takes_none):
-        prices = list(prices_to_come(engine, batch.items, order.symbol, order.side.opposite))
-        if any(crosses(order.side, order.price, price) for price in prices):
-            if order.post_only:
-                yield Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "post_only")
-            yield Refusal(RejectReason.INSTRUMENT_POST_ONLY, "symbol")
+    if order.type is OrderType.LIMIT:
+        yield from crossing_faults(engine, batch, order, order.price, ("post_only", "symbol"))
+
+
+def crossing_faults(
+    engine: "ReferenceEngine", batch: Batch, order: PlaceOrder, price: int | None, fields: tuple[str, str]
+) -> Faults:
+    """Of orders that may only add to the book: they might trade with what another item brings to it."""
+    others = prices_to_come(engine, batch.items, order.symbol, order.side.opposite)
+    if any(crosses(order.side, price, other) for other in others):
+        if order.post_only:
+            yield Refusal(RejectReason.POST_ONLY_WOULD_TRADE, fields[0])
+        if engine.instruments[order.symbol].status is InstrumentStatus.POST_ONLY:
+            yield Refusal(RejectReason.INSTRUMENT_POST_ONLY, fields[1])
 
 
 def prices_to_come(

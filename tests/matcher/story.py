@@ -1,16 +1,40 @@
 """The language of the stories: what is sent, and what comes out, in words.
 
-    == A title; each story starts with an empty engine that lists X (1 to 1000 lots)
+    == A title; each story starts at 09:00:00 with an empty engine that lists X (1 to 1000 lots)
     # why it is told
-    > buy 5 @ 100 IOC on X by anna as my-id     also: market, FOK, GTC, post-only; "@ price" left out is no price
-    > cancel 1
-    > amend 1 price 101 quantity 7
-    > list X tick 0.01 lot 1 min 1 max 1000
-    > set max_fills 2                           makes one of the engine's limits small
-    > book                                      draws X, or "book Y"; an order in it reads "quantity (#id)"
 
-What follows a command is its outcome: the events, then each touched level with its new total; or the refusal. In a
-book the first order to trade is the leftmost.
+Orders:
+    > buy 5 @ 100 IOC on X by anna as my-id     also: FOK, GTC, DAY, post-only; "@ price" left out is no price
+    > buy 5 market protect 102                  trades no further than 102
+    > buy market for 1000                       spends at most 1000
+    > sell 5 stop 98                            a stop order: a market order once a trade is at 98 or below
+    > sell 5 @ 97 stop 98                       a stop-limit order ("type stop" and the like say it outright)
+    > buy 50 @ 100 show 10                      an iceberg order, 10 of it to be seen
+    > buy 5 @ 100 GTD until 17:00:00            24:00:00 is midnight, 33:00:00 is 9 o'clock on the next day
+    > buy 5 @ 100 self-trade cancel_oldest      or: cancel_newest, cancel_both, decrement
+    > cancel 1 of anna,ben                      only if it is an order of one of these accounts
+    > amend 1 price 101 quantity 7 stop 98 of anna
+    > all or nothing: cancel 1 | amend 2 price 101 | buy 5 @ 100
+    > replace 1 by buy 5 @ 101                  the same as "all or nothing: cancel 1 | buy 5 @ 101"
+    > cancel all of anna on X side buy
+    > cancel all of anna after 30               the dead-man's switch, in seconds; 0 disarms it
+The exchange:
+    > list X tick 0.01 lot 1 min 1 max 1000 lowest 90 highest 110 band 500
+    > status X halted
+    > limits anna open 10 on X quantity 5 notional 1000 position 20
+    > kill-switch anna engaged                  or: released
+    > clock 17:00:00                            time passes, and what is due expires
+    > continue                                  the engine goes on with what had no room before
+    > set max_fills 2                           makes one of the engine's limits small
+What to look at:
+    > book                                      draws X, or "book Y"; an order in it reads "quantity (#id)"
+    > stops                                     the stop orders of X that wait, drawn the same way
+    > position anna                             what it has bought more than sold of X, or "position anna on Y"
+    > orders anna                               its open orders
+
+What follows a command is its outcome: the events, then each touched level with its new total; or the refusal; and "to
+be continued" if the engine has not done all of it yet. In a book the first order to trade is the leftmost, in a
+drawing of stops the first to be triggered at its price.
 """
 
 import re
@@ -20,33 +44,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from contracts.messages import (
-    AmendOrder,
-    CancelOrder,
-    Command,
-    DefineInstrument,
-    Event,
-    InstrumentDefined,
-    OrderAccepted,
-    OrderAmended,
-    OrderCanceled,
-    OrderState,
-    OrderType,
-    Outcome,
-    PlaceOrder,
-    Refusal,
-    Result,
-    Side,
-    TimeInForce,
-    TradeExecuted,
-)
+from contracts.messages import Command, DefineInstrument, Result
+from tests.matcher.story_commands import instant, parse
+from tests.matcher.story_results import Queued, draw, tell
 
-START = 1_700_000_000_000_000
+START = instant("09:00:00")
 
 
 class AnyEngine(Protocol):
-    def apply(self, command: Command, time: int) -> Result: ...
-    def resting(self, symbol: str) -> list[tuple[Side, int, int, int]]: ...
+    def apply(self, command: Command, time: int, sequence: int = 0) -> Result: ...
+    @property
+    def unfinished(self) -> bool: ...
+    def resting(self, symbol: str) -> list[Queued]: ...
+    def stops(self, symbol: str) -> list[Queued]: ...
+    def position(self, account: str, symbol: str) -> int: ...
+    def open_orders(self, account: str) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -70,127 +82,35 @@ def read_stories(folder: Path) -> Iterator[Story]:
 
 def play(story: Story, engine: AnyEngine) -> Iterator[str]:
     """The story with what this engine makes of it."""
-    engine.apply(DefineInstrument("X", "1", "1", 1, 1000), START)
-    time = START
+    time, sequence = START, 1
+    engine.apply(DefineInstrument("X", "1", "1", 1, 1000), time, sequence)
     for line in story.lines:
         if not line.startswith("> "):
             if not line.startswith("  "):
                 yield line
             continue
         yield line
-        time += 1
-        yield from (f"  {said}".rstrip() for said in obey(line[2:], engine, time))
+        words = shlex.split(line[2:])
+        time = instant(words[1]) if words[0] == "clock" else time
+        sequence += 1
+        yield from (f"  {said}".rstrip() for said in obey(words, engine, time, sequence))
 
 
-def obey(line: str, engine: AnyEngine, time: int) -> Iterator[str]:
-    words = shlex.split(line)
-    if words[0] == "book":
-        yield from draw(engine.resting(words[1] if len(words) > 1 else "X"))
-    elif words[0] != "set":
-        yield from tell(engine.apply(parse(words), time))
-
-
-# From words to commands
-
-
-def parse(words: list[str]) -> Command:
+def obey(words: list[str], engine: AnyEngine, time: int, sequence: int) -> Iterator[str]:
     match words:
-        case ["cancel", order_id]:
-            return CancelOrder(int(order_id))
-        case ["amend", order_id, *terms]:
-            return AmendOrder(int(order_id), **{name: int(value) for name, value in pairs(terms)})
-        case ["list", symbol, "tick", tick, "lot", lot, "min", smallest, "max", largest]:
-            return DefineInstrument(symbol, tick, lot, int(smallest), int(largest))
-        case ["buy" | "sell" as side, quantity, *terms]:
-            return parse_place(Side(side), int(quantity), terms)
-    raise ValueError(f"no such command: {words}")
-
-
-def pairs(words: list[str]) -> Iterator[tuple[str, str]]:
-    return zip(words[::2], words[1::2], strict=True)
-
-
-def parse_place(side: Side, quantity: int, terms: list[str]) -> PlaceOrder:
-    order_type = OrderType.MARKET if "market" in terms else OrderType.LIMIT
-    time_in_force = next((TimeInForce(term) for term in terms if term in TimeInForce.__members__), TimeInForce.GTC)
-    alone = {"market", "post-only", *TimeInForce.__members__}
-    named = dict(pairs([term for term in terms if term not in alone]))
-    return PlaceOrder(
-        symbol=named.get("on", "X"),
-        side=side,
-        type=order_type,
-        quantity=quantity,
-        price=int(named["@"]) if "@" in named else None,
-        time_in_force=time_in_force,
-        post_only="post-only" in terms,
-        account=named.get("by", "default"),
-        client_order_id=named.get("as"),
-    )
-
-
-# From results to words
-
-
-def tell(result: Result) -> Iterator[str]:
-    if isinstance(result, Refusal):
-        field = f" ({result.field})" if result.field else ""
-        order = f", order #{result.order_id}" if result.order_id else ""
-        yield f"refused: {result.reason.value}{field}{order}"
-        return
-    for event in result.events:
-        yield tell_event(event)
-    yield from tell_levels(result)
-
-
-def tell_event(event: Event) -> str:
-    match event:
-        case OrderAccepted(order_id):
-            return f"accepted #{order_id}"
-        case TradeExecuted():
-            return (
-                f"trade {event.trade_id}: {event.quantity} @ {event.price}{on(event.symbol)}, "
-                f"maker #{event.maker_order_id}, taker #{event.taker_order_id} ({event.taker_side.value})"
-            )
-        case OrderCanceled(order, reason):
-            return f"canceled #{order.order_id} ({reason.value}): {describe(order)}"
-        case OrderAmended(order, priority_kept):
-            return f"amended #{order.order_id}, {'keeps its place' if priority_kept else 'moves'}: {describe(order)}"
-        case InstrumentDefined(symbol):
-            return f"listed {symbol}"
-
-
-def tell_levels(outcome: Outcome) -> Iterator[str]:
-    for level in outcome.levels:
-        half = "bid" if level.side is Side.BUY else "ask"
-        yield f"{half} {level.price}{on(level.symbol)} now {level.quantity}"
-
-
-def describe(order: OrderState) -> str:
-    terms = [order.side.value, str(order.quantity)]
-    terms += [f"@ {order.price}"] if order.price is not None else []
-    terms += ["market"] if order.type is OrderType.MARKET else []
-    terms += [order.time_in_force.value] if order.time_in_force is not TimeInForce.GTC else []
-    terms += ["post-only"] if order.post_only else []
-    terms += [f"by {order.account}"] if order.account != "default" else []
-    terms += [f"as {order.client_order_id}"] if order.client_order_id is not None else []
-    fills = f", {order.filled_quantity} filled for {order.filled_notional}" if order.filled_quantity else ", unfilled"
-    return " ".join(terms) + on(order.symbol) + fills
-
-
-def on(symbol: str) -> str:
-    return "" if symbol == "X" else f" on {symbol}"
-
-
-def draw(resting: list[tuple[Side, int, int, int]]) -> Iterator[str]:
-    if not resting:
-        yield "empty"
-        return
-    orders: dict[int, list[str]] = {}
-    for _, price, order_id, remaining in resting:
-        orders.setdefault(price, []).append(f"{remaining} (#{order_id})")
-    bids = {price for side, price, _, _ in resting if side is Side.BUY}
-    rows = [(price, price in bids, ", ".join(orders[price])) for price in sorted(orders, reverse=True)]
-    width = max([3, *(len(queue) for _, is_bid, queue in rows if is_bid)])
-    yield f"{'bid':>{width}} | {'price':>5} | ask"
-    for price, is_bid, queue in rows:
-        yield f"{queue if is_bid else '':>{width}} | {price:>5} | {'' if is_bid else queue}"
+        case ["set", *_]:
+            return
+        case ["book", *symbol]:
+            yield from draw(engine.resting(*(symbol or ["X"])))
+        case ["stops", *symbol]:
+            yield from draw(engine.stops(*(symbol or ["X"])), "buy", "stop", "sell")
+        case ["position", account]:
+            yield str(engine.position(account, "X"))
+        case ["position", account, "on", symbol]:
+            yield str(engine.position(account, symbol))
+        case ["orders", account]:
+            yield ", ".join(f"#{order_id}" for order_id in engine.open_orders(account)) or "none"
+        case _:
+            yield from tell(engine.apply(parse(words), time, sequence))
+            if engine.unfinished:
+                yield "to be continued"
