@@ -4,20 +4,31 @@ import asyncio
 import logging
 import resource
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from nats.aio.client import Client
 
+from broadcaster.access import Doorkeeper
 from broadcaster.application import Application
 from broadcaster.feed import GOING_AWAY
-from broadcaster.follower import follow, refresh, show_books
+from broadcaster.follower import beat, follow, refresh, show_books, show_tickers_and_candles
 from broadcaster.live import Live
+from broadcaster.messages import GoingAway
+from broadcaster.recent_history import keep_recent_history
 from broadcaster.requests import answer_requests
-from broadcaster.server import create_server
+from broadcaster.server import BroadcastServer, create_server
+from broadcaster.session import Counter, Limits
 from broadcaster.snapshot import SnapshotFolder, keep_saving, newest_good, save
+from broadcaster.trading import LiveHistory, LiveInstruments, Trading
 from contracts.commits import JournalBroken
+from entry.exchange import Exchange
+from entry.first_answers import journal_commits
+from entry.matcher_client import MatcherClient
+from entry.position import Position
 from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
+from runtime.keys import Keys, check_binding
 from runtime.server import listening_socket
 from runtime.service import Refused, first_of, run
 from runtime.settings import Settings
@@ -25,6 +36,10 @@ from runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 _MANY_FILES = 65_536
+GOING_AWAY_SECONDS = 0.5
+"""Between the word of it and the end: for answers that are still to come."""
+RECONNECT_AFTER_MS = 1_000
+SETTLE_SECONDS = 1.0
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -41,11 +56,18 @@ async def _serve(settings: Settings, listening: socket.socket, connection: Clien
     live = Live()
     folder = SnapshotFolder(Path(settings.data_dir, "broadcaster"))
     application = Application(live, settings.default_instrument, lambda: refresh(live, connection))
-    server = create_server(application)
+    server = create_server(application, settings.max_body_bytes)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
+    market = _Market(settings, live, folder, connection)
+    counter = _Counter(settings, live, connection, listening)
     try:
-        market = _show_market(settings, live, folder, connection)
-        await first_of(stop.wait(), asyncio.shield(serving), watch(connection), market)
+        await first_of(
+            _until_stopped(stop, live, server, counter),
+            asyncio.shield(serving),
+            watch(connection),
+            market.show(),
+            counter.serve(application),
+        )
     except JournalBroken as broken:
         raise Refused(f"the journal cannot be trusted: {broken}") from broken
     finally:
@@ -57,11 +79,89 @@ async def _serve(settings: Settings, listening: socket.socket, connection: Clien
         await close(connection)
 
 
-async def _show_market(settings: Settings, live: Live, folder: SnapshotFolder, connection: Client) -> None:
-    await answer_requests(live, connection, settings.read_wait_seconds)
-    await wait_for_journal(connection)
-    live.restore(*await newest_good(folder, connection))
-    await first_of(follow(live, connection), show_books(live, connection), keep_saving(folder, live))
+async def _until_stopped(stop: asyncio.Event, live: Live, server: BroadcastServer, counter: "_Counter") -> None:
+    """Then tell the clients, and do what they are owed, while everything is still running."""
+    await stop.wait()
+    if live.sessions:
+        live.tell_all(GoingAway(reconnect_after_ms=RECONNECT_AFTER_MS, sequence=live.position.sequence))
+        await asyncio.sleep(GOING_AWAY_SECONDS)
+    server.dismiss(GOING_AWAY)
+    await counter.settle(live)
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """What the journal says, shown."""
+
+    settings: Settings
+    live: Live
+    folder: SnapshotFolder
+    connection: Client
+
+    async def show(self) -> None:
+        live, connection = self.live, self.connection
+        await answer_requests(live, connection, self.settings.read_wait_seconds)
+        await wait_for_journal(connection)
+        live.restore(*await newest_good(self.folder, connection))
+        await first_of(
+            follow(live, connection),
+            show_books(live, connection),
+            show_tickers_and_candles(live, connection),
+            beat(live, self.settings.ws_heartbeat_seconds),
+            keep_recent_history(connection),
+            keep_saving(self.folder, live),
+        )
+
+
+class _Counter:
+    """Where orders are taken."""
+
+    def __init__(self, settings: Settings, live: Live, connection: Client, listening: socket.socket) -> None:
+        self._settings = settings
+        self._live = live
+        self._connection = connection
+        self._listening = listening
+        self._trading: Trading | None = None
+
+    async def serve(self, application: Application) -> None:
+        """From when it is known which keys there are."""
+        settings, live, connection = self._settings, self._live, self._connection
+        keys = Keys(connection, settings)
+        await keys.start()
+        check_binding(self._listening, settings, keys)
+        matcher = MatcherClient(
+            connection, settings.command_timeout_seconds, settings.backlog_commands, settings.command_retry_seconds
+        )
+        await matcher.start()
+        self._trading = Trading(live, _exchange(settings, live, connection, matcher), matcher, settings.rate_limit)
+        doorkeeper = Doorkeeper(keys)
+        limits = Limits(settings.ws_subscriptions, settings.ws_requests_per_second)
+        keys.listeners.append(live.check_access)
+        application.open_counter(Counter(self._trading, doorkeeper, limits))
+        await first_of(matcher.run(), keys.run())
+
+    async def settle(self, live: Live) -> None:
+        """Wait, a moment at most, until the clients have gone, and their orders where they wanted that."""
+        if self._trading is not None:
+            for _ in range(20):
+                if not live.sessions:
+                    break
+                await asyncio.sleep(0.01)
+            await self._trading.settled(SETTLE_SECONDS)
+
+
+def _exchange(settings: Settings, live: Live, connection: Client, matcher: MatcherClient) -> Exchange:
+    position = Position()
+    history = LiveHistory(live, position)
+    return Exchange(
+        matcher,
+        LiveInstruments(live, connection, settings.command_timeout_seconds),
+        position,
+        settings.default_instrument,
+        find_order=history.find_order,
+        find_named=history.find_named,
+        read_commit=journal_commits(connection, settings.command_timeout_seconds),
+    )
 
 
 def _allow_many_clients() -> None:

@@ -1,20 +1,28 @@
-"""What is on the WebSocket port: /ws/trades, /ws/orderbook, /health/live, /health/ready. A plain ASGI application.
+"""What is on the WebSocket port: /ws, /ws/trades, /ws/orderbook, health and a description. A plain ASGI application.
 
-Two sockets and two health checks need no framework, and everything after the handshake bypasses ASGI anyway
+Three sockets and a few pages need no framework, and everything after the handshake bypasses ASGI anyway
 (broadcaster/connection.py). A client's mistake is told as a last JSON message and a close code, which a browser can
 see, unlike the body of a refused handshake.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cached_property
+from importlib import metadata
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta, Struct
 
+from broadcaster.access import Doorkeeper, at_handshake
+from broadcaster.asyncapi import document
 from broadcaster.connection import STATE, Connection
-from broadcaster.feed import Farewell, Gap, TradeWatcher
+from broadcaster.feed import Farewell, Gap, TradeWatcher, frame
 from broadcaster.live import Live
+from broadcaster.messages import ErrorMessage, encode
+from broadcaster.session import Counter, Session
+from contracts.keys import Access
+from entry.problems import Declined, view
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -22,6 +30,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Refresh = Callable[[], Awaitable[None]]
 
+SESSIONS = "/ws"
+KEY_REFUSED = 4001
 INVALID_PARAMETER, UNKNOWN_SYMBOL, GAP, AHEAD = 4400, 4404, 4410, 4416
 START_SECONDS = 3.0
 """How long a client that comes while the broadcaster still catches up is kept waiting."""
@@ -38,7 +48,11 @@ class OrderbookQuery(Struct, frozen=True, forbid_unknown_fields=True):
     levels: Annotated[int, Meta(ge=1, le=1000)] = 5
 
 
-Query = TypeVar("Query", TradesQuery, OrderbookQuery)
+class SessionQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    key: str | None = None
+
+
+Query = TypeVar("Query", TradesQuery, OrderbookQuery, SessionQuery)
 
 
 class Dismissed(Exception):
@@ -56,16 +70,20 @@ class Application:
         self._live = live
         self._default_symbol = default_symbol
         self._refresh = refresh
-        self._sockets = {"/ws/trades": self._trades, "/ws/orderbook": self._orderbook}
+        self._counter: Counter | None = None
+        self._sockets = {SESSIONS: self._session, "/ws/trades": self._trades, "/ws/orderbook": self._orderbook}
+
+    def open_counter(self, counter: Counter) -> None:
+        """From now on /ws is served: it is known which keys there are."""
+        self._counter = counter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await _respond(send, "http", *self._page(scope["path"]))
         elif (serve := self._sockets.get(scope["path"])) is None:
-            await _respond(
-                send, "websocket.http", 404, _problem("not_found", "There are /ws/trades and /ws/orderbook.")
-            )
-        elif not await self._live.reach(0, START_SECONDS):
+            detail = "There are /ws, /ws/trades and /ws/orderbook."
+            await _respond(send, "websocket.http", 404, _problem("not_found", detail))
+        elif not await self._live.reach(0, START_SECONDS) or (serve == self._session and self._counter is None):
             await _respond(send, "websocket.http", 503, _problem("starting", "Still reading the journal; try again."))
         else:
             await self._serve(serve, scope, receive, send)
@@ -76,9 +94,11 @@ class Application:
         if path == "/health/ready":
             ready = self._live.caught_up.is_set()
             return (200, b'{"status":"ready"}') if ready else (503, b'{"status":"starting"}')
+        if path == "/asyncapi.json":
+            return 200, self._document
         if path in self._sockets:
             return 426, _problem("upgrade_required", "This is a WebSocket: connect with ws://.")
-        return 404, _problem("not_found", "There are /ws/trades, /ws/orderbook, /health/live and /health/ready.")
+        return 404, _problem("not_found", _PLACES)
 
     async def _serve(
         self, serve: Callable[[Connection, Scope, Receive], Awaitable[None]], scope: Scope, receive: Receive, send: Send
@@ -91,6 +111,34 @@ class Application:
         except Dismissed as dismissed:
             connection.goodbye(dismissed.farewell)
             await _until_gone(receive)
+
+    @cached_property
+    def _document(self) -> bytes:
+        return msgspec.json.encode(document(metadata.version("pricetime")))
+
+    async def _session(self, connection: Connection, scope: Scope, receive: Receive) -> None:
+        assert self._counter is not None
+        counter, access = self._counter, self._admitted(scope, self._counter.doorkeeper)
+        session = Session(connection, self._live, counter, access)
+        self._live.sessions.add(session)
+        session.check_access()  # the key may have been revoked since it was looked up
+        try:
+            while (message := await receive())["type"] != "websocket.disconnect":
+                text = message.get("text")
+                await session.handle(message["bytes"] if text is None else text)
+        finally:
+            self._live.sessions.discard(session)
+            session.close()
+
+    @staticmethod
+    def _admitted(scope: Scope, doorkeeper: Doorkeeper) -> Access:
+        query = _query(scope, SessionQuery)
+        target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        try:
+            return doorkeeper.admit(at_handshake(dict(scope["headers"]), query.key, target))
+        except Declined as error:
+            words = frame(encode(ErrorMessage(problem=view(error.problem))))
+            raise Dismissed(Farewell(KEY_REFUSED, error.problem.code, last_words=words)) from error
 
     async def _trades(self, connection: Connection, scope: Scope, receive: Receive) -> None:
         query = _query(scope, TradesQuery)
@@ -127,6 +175,9 @@ class Application:
         if symbol not in self._live.market:
             detail = f"There is no instrument {symbol[:64]!r}. GET /instruments lists them."
             raise Dismissed(Farewell(UNKNOWN_SYMBOL, "unknown_symbol", detail))
+
+
+_PLACES = "There are /ws, /ws/trades, /ws/orderbook, /asyncapi.json, /health/live and /health/ready."
 
 
 def _query(scope: Scope, kind: type[Query]) -> Query:

@@ -5,13 +5,16 @@ run of trades at once is many times cheaper (docs/decisions/0007), and it lets a
 then cut off: ASGI has no way to end a connection whose buffer is full.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
 from websockets.http11 import Request
 
-from broadcaster.feed import Farewell
+from broadcaster.feed import Farewell, frame
+from broadcaster.messages import ErrorMessage, encode
+from entry.stream_codes import StreamDeclined
 
 GRACE_SECONDS = 5.0
 """How long a client that was told goodbye may take to read what was sent before."""
@@ -23,11 +26,14 @@ class Connection(WebSocketsSansIOProtocol):
 
     on_ready: Callable[[], None] | None = None
     grace_seconds = GRACE_SECONDS
+    max_sizes: Mapping[str, int] = {}
+    """The largest message by path, where it is another than the server's."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.handshake_complete:  # else it was refused: no WebSocket handshake
             self.scope["state"][STATE] = self
+            self.conn.max_message_size = self.max_sizes.get(self.scope["path"], self.conn.max_message_size)
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
@@ -55,10 +61,11 @@ class Connection(WebSocketsSansIOProtocol):
         if self._is_over():
             return
         self.stop_keepalive()
-        self.conn.send_close(farewell.close_code, farewell.code)
+        self.conn.send_close(farewell.close_code, farewell.close_reason)
         self.transport.write(farewell.message + b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": farewell.close_code, "reason": farewell.code})
+        code, reason = farewell.close_code, farewell.close_reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_timer = self.loop.call_later(self.grace_seconds, self.transport.abort)
 
     def handle_close(self, event: object) -> None:
@@ -69,6 +76,13 @@ class Connection(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self._cut_later()
 
+    def handle_parser_exception(self) -> None:
+        """The client broke the protocol. A message that is too large is a mistake of its program: say it in words."""
+        too_large = self.conn.close_sent is not None and self.conn.close_sent.code == CloseCode.MESSAGE_TOO_BIG
+        if too_large and self.scope["path"] in self.max_sizes:
+            self.transport.write(_too_large(self.conn.max_message_size or 0))
+        super().handle_parser_exception()
+
     def _cut_later(self) -> None:
         """A closing transport waits for its buffer to empty: forever, if the other end has stopped reading."""
         if self.transport.get_write_buffer_size():
@@ -76,3 +90,9 @@ class Connection(WebSocketsSansIOProtocol):
 
     def _is_over(self) -> bool:
         return self.close_sent or self.disconnected or self.transport.is_closing()
+
+
+def _too_large(most: int) -> bytes:
+    """The frame that says so."""
+    detail = f"A message may have {most} bytes. The connection is closed (1009); nothing of the message was done."
+    return frame(encode(ErrorMessage(problem=StreamDeclined("message_too_large", detail).view)))

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import msgspec
 from msgspec import Struct
-from websockets.frames import Frame, Opcode
 
 from contracts.views import DepthView
 
@@ -30,11 +29,20 @@ class Farewell(Struct, frozen=True):
     close_code: int
     code: str
     detail: str = ""
+    last_words: bytes = b""
+    """The frame to send as the last message; empty: one that is made of code and detail."""
+    reason: str = ""
+    """What the close frame says; empty: the code."""
+
+    @property
+    def close_reason(self) -> str:
+        """A close frame has room for 123 bytes."""
+        return (self.reason or self.code).encode()[:123].decode(errors="ignore")
 
     @property
     def message(self) -> bytes:
-        if not self.detail:
-            return b""
+        if self.last_words or not self.detail:
+            return self.last_words
         return frame(msgspec.json.encode({"type": "error", "code": self.code, "detail": self.detail}))
 
 
@@ -62,7 +70,12 @@ class Outlet(Protocol):
 
 def frame(text: bytes) -> bytes:
     """A complete WebSocket frame of the server: not masked, not compressed, so the same for every client."""
-    return Frame(Opcode.TEXT, text).serialize(mask=False)
+    length = len(text)
+    if length < 126:
+        return b"\x81%c%b" % (length, text)
+    if length < 65_536:
+        return b"\x81\x7e%b%b" % (length.to_bytes(2, "big"), text)
+    return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), text)
 
 
 class Gap(Exception):
@@ -73,12 +86,23 @@ class Gap(Exception):
         self.first = first
 
 
-class TradeWatcher:
-    __slots__ = ("after", "lagging", "outlet", "symbol")
+Form = Callable[[bytes], bytes]
+"""From the JSON of a trade to the frame that a client gets."""
+TooSlow = Callable[[int], Farewell]
 
-    def __init__(self, outlet: Outlet, symbol: str | None, after: int) -> None:
+
+def trades_too_slow(after: int) -> Farewell:
+    return slow_consumer(f"the trades after {after} are no longer at hand. Read them with GET /trades")
+
+
+class TradeWatcher:
+    __slots__ = ("after", "form", "lagging", "outlet", "symbol", "too_slow")
+
+    def __init__(self, outlet: Outlet, symbol: str | None, after: int, form: Form, too_slow: TooSlow) -> None:
         self.outlet = outlet
         self.symbol = symbol
+        self.form = form
+        self.too_slow = too_slow
         self.after = after
         """The last trade handed over, while lagging; otherwise it has all of them."""
         self.lagging = True
@@ -90,60 +114,72 @@ class TradeFeed:
     def __init__(self, last_id: int = 0, *, kept: int = KEPT_TRADES) -> None:
         self.last_id = last_id
         self._kept = kept
-        self._frames: list[tuple[str, bytes]] = []
-        self._watchers: dict[str | None, set[TradeWatcher]] = {}
+        self._trades: list[tuple[str, bytes]] = []
+        self._watchers: dict[tuple[str | None, Form], set[TradeWatcher]] = {}
 
     @property
     def first_id(self) -> int:
         """The oldest trade kept."""
-        return self.last_id - len(self._frames) + 1
+        return self.last_id - len(self._trades) + 1
 
     def __len__(self) -> int:
         return sum(map(len, self._watchers.values()))
 
-    def join(self, outlet: Outlet, symbol: str | None, after: int | None) -> TradeWatcher:
+    def clients(self, form: Form) -> int:
+        """Those who get trades in this form."""
+        return sum(len(group) for (_, each), group in self._watchers.items() if each is form)
+
+    def join(
+        self,
+        outlet: Outlet,
+        symbol: str | None,
+        after: int | None,
+        form: Form = frame,
+        too_slow: TooSlow = trades_too_slow,
+    ) -> TradeWatcher:
         """Send every trade after `after`, or from now on. Raises Gap."""
         after = self.last_id if after is None else after
         assert after <= self.last_id
         if after + 1 < self.first_id:
             raise Gap(self.first_id)
-        watcher = TradeWatcher(outlet, symbol, after)
+        watcher = TradeWatcher(outlet, symbol, after, form, too_slow)
         outlet.on_ready = lambda: self._catch_up(watcher)
-        self._watchers.setdefault(symbol, set()).add(watcher)
+        self._watchers.setdefault((symbol, form), set()).add(watcher)
         self._catch_up(watcher)
         return watcher
 
     def leave(self, watcher: TradeWatcher) -> None:
         watcher.outlet.on_ready = None
-        group = self._watchers[watcher.symbol]
+        group = self._watchers[watcher.symbol, watcher.form]
         group.discard(watcher)
         if not group:
-            del self._watchers[watcher.symbol]
+            del self._watchers[watcher.symbol, watcher.form]
 
     def publish(self, trades: list[tuple[str, bytes]]) -> None:
         """The next trades, in order: symbol and JSON of each."""
         before = self.last_id
-        frames = [(symbol, frame(text)) for symbol, text in trades]
-        self._frames += frames
-        self.last_id += len(frames)
-        if len(self._frames) >= self._kept + _SLACK:
-            del self._frames[: -self._kept]
-        for symbol, group in self._watchers.items():
-            _hand_out(group, _joined(frames, symbol), before)
+        self._trades += trades
+        self.last_id += len(trades)
+        if len(self._trades) >= self._kept + _SLACK:
+            del self._trades[: -self._kept]
+        formed: dict[Form, list[tuple[str, bytes]]] = {}
+        for (symbol, form), group in self._watchers.items():
+            if form not in formed:
+                formed[form] = [(name, form(text)) for name, text in trades]
+            _hand_out(group, _joined(formed[form], symbol), before)
             self._drop_slow(group)
 
     def _drop_slow(self, group: set[TradeWatcher]) -> None:
         for watcher in group:
             if watcher.lagging and watcher.after + 1 < self.first_id:
-                watcher.outlet.goodbye(
-                    slow_consumer(f"the trades after {watcher.after} are no longer at hand. Read them with GET /trades")
-                )
+                watcher.outlet.goodbye(watcher.too_slow(watcher.after))
 
     def _catch_up(self, watcher: TradeWatcher) -> None:
         while watcher.lagging and watcher.outlet.is_ready() and watcher.after + 1 >= self.first_id:
             start = watcher.after + 1 - self.first_id
-            chunk = self._frames[start : start + _CHUNK]
-            if joined := _joined(chunk, watcher.symbol):
+            chunk = self._trades[start : start + _CHUNK]
+            formed = [(name, watcher.form(text)) for name, text in chunk if watcher.symbol in (None, name)]
+            if joined := _joined(formed, watcher.symbol):
                 watcher.outlet.write(joined)
             watcher.after += len(chunk)
             watcher.lagging = watcher.after < self.last_id

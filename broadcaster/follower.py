@@ -1,7 +1,7 @@
-"""Follows the journal: folds each commit, hands its trades to the WebSocket clients and to the public NATS subjects.
+"""Follows the journal: folds each commit, hands what it brings to the WebSocket clients and to NATS.
 
-Up to the journal's end as it was at the start it folds only: those trades are history, and whoever wants them asks
-for them. Each second the books are shown.
+Up to the journal's end as it was at the start it folds only: that is history, and whoever wants it asks for it. Books,
+tickers and candles are shown at intervals.
 """
 
 import asyncio
@@ -14,14 +14,18 @@ from nats.errors import Error as NatsError
 from nats.errors import OutboundBufferLimitError
 from nats.js.errors import NotFoundError
 
-from broadcaster.live import Live
-from contracts.subjects import market_book, market_trades
+from broadcaster.feed import frame
+from broadcaster.live import Live, Publication, now
+from broadcaster.market import News
+from broadcaster.messages import heartbeat
+from contracts.subjects import market_book
 from runtime.journal import JournalReader, journal_state
 
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 BOOK_SECONDS = 1.0
+TICKERS_PER_SECOND = 10
 BOOK_LEVELS = 5
 ALWAYS_SHOWN_SYMBOLS = 100
 """With more symbols than this, NATS gets the books that changed; with up to this many, all of them each second."""
@@ -82,22 +86,22 @@ def _slices(received: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes
 
 
 async def _take(live: Live, connection: Client, part: list[tuple[int, bytes]], end: int) -> None:
-    """Fold a run of commits; once caught up, show their trades."""
-    trades = []
+    """Fold a run of commits; once caught up, show what they bring."""
+    news = News()
     for sequence, payload in part:
-        folded = live.fold(sequence, payload)
         if live.caught_up.is_set():
-            trades += folded
-        elif sequence >= end:
+            live.fold(sequence, payload, news)
+            continue
+        live.fold(sequence, payload)
+        if sequence >= end:
             _open(live)
         elif sequence % _PROGRESS_COMMITS == 0:
             log.info("catching up: commit %d of %d", sequence, end)
+    publications = live.publish(news) if news else []  # at once: the books must not move on before it
     live.passed()
-    if trades:
-        encoded = live.encoded(trades)
-        live.trades.publish(encoded)
+    if publications:
         await asyncio.sleep(0)  # the clients' sockets first: publishing takes longer
-        await _publish_trades(connection, encoded)
+        await publish(connection, publications)
 
 
 def _open(live: Live) -> None:
@@ -105,13 +109,13 @@ def _open(live: Live) -> None:
     log.info("live after commit %d, trade %d", live.position.sequence, live.market.last_trade_id)
 
 
-async def _publish_trades(connection: Client, encoded: list[tuple[str, bytes]]) -> None:
+async def publish(connection: Client, publications: list[Publication]) -> None:
     try:
-        for symbol, text in encoded:
-            await connection.publish(market_trades(symbol), text)
+        for subject, payload in publications:
+            await connection.publish(subject, payload)
     except OutboundBufferLimitError:
-        # The server is away and the buffer is full: subscribers see the jump in `sequence` and read GET /trades.
-        log.warning("nats: some trades were not published")
+        # The server is away and the buffer is full: subscribers see the jump in `sequence` and read the history.
+        log.warning("nats: some messages were not published")
 
 
 async def show_books(live: Live, connection: Client) -> None:
@@ -134,3 +138,30 @@ def _to_show(live: Live) -> list[str]:
     changed, market.changed = market.changed, set()
     symbols = market.symbols
     return symbols if len(symbols) <= ALWAYS_SHOWN_SYMBOLS else sorted(changed)
+
+
+async def show_tickers_and_candles(live: Live, connection: Client) -> None:
+    """Tickers ten times a second to the clients; those that changed each second to NATS, and candles to both."""
+    await live.caught_up.wait()
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    turn = 0
+    while True:
+        live.show_tickers()
+        if turn % TICKERS_PER_SECOND == 0:
+            publications = [*live.show_candles(), *live.tickers_for_nats()]
+            if connection.is_connected:
+                await publish(connection, publications)
+        turn += 1
+        due = max(due + 1 / TICKERS_PER_SECOND, loop.time())
+        await asyncio.sleep(due - loop.time())
+
+
+async def beat(live: Live, seconds: float) -> None:
+    """Tell every client of /ws, again and again, that it is alive and how far it is."""
+    await live.caught_up.wait()
+    while True:
+        encoded = frame(heartbeat(now(), live.position.sequence))
+        for session in list(live.sessions):
+            session.beat(encoded)
+        await asyncio.sleep(seconds)

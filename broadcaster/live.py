@@ -2,15 +2,51 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
-from broadcaster.feed import DepthFeed, TradeFeed
-from broadcaster.market import Market, Trade
+from broadcaster.candles import GRACE, Formed
+from broadcaster.feed import DepthFeed, TradeFeed, frame
+from broadcaster.market import Listing, Market, News, Trade
+from broadcaster.messages import CandleMessage, StatusMessage, TickerMessage, encode
+from broadcaster.orders import KEPT_CHANGES
+from broadcaster.streams import BookFeed, ConflatedFeed, OrderFeed, Update, updates_of
 from contracts.commits import Chain
-from contracts.views import DepthView, MarketView
+from contracts.subjects import account_orders, market_candles, market_status, market_ticker, market_trades
+from contracts.views import DepthView, Instrument, MarketView, candle_view, instrument_view
 
-_encoder = msgspec.json.Encoder()
+MAX_WAITING_CANDLES = 1_000
+"""Messages about candles that may wait for a client that does not read; then it must go."""
+_MINUTE = 60_000_000
+
+Publication = tuple[str, bytes]
+"""Subject and payload, for NATS."""
+
+
+class Client(Protocol):
+    """A client of /ws, as far as it is told what all are told."""
+
+    def beat(self, encoded: bytes) -> None: ...
+
+    def tell(self, message: Struct) -> None: ...
+
+    def check_access(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Tickers:
+    """What one audience was shown last, and which symbols may look different now."""
+
+    changed: set[str] = field(default_factory=set)
+    shown: dict[str, MarketView] = field(default_factory=dict)
+
+
+def now() -> int:
+    return time.time_ns() // 1000
 
 
 class Live:
@@ -19,34 +55,171 @@ class Live:
         self.position = Chain()
         self.trades = TradeFeed()
         self.depths = DepthFeed(self.depth)
+        self.books = BookFeed(self._listing)
+        self.orders = OrderFeed()
+        self.tickers: ConflatedFeed[str] = ConflatedFeed(self._ticker_frames)
+        self.candles: ConflatedFeed[tuple[str, str]] = ConflatedFeed(self._candle_frames, MAX_WAITING_CANDLES)
+        self.statuses: ConflatedFeed[str] = ConflatedFeed(self._status_frames)
+        self.sessions: set[Client] = set()
         self.caught_up = asyncio.Event()
         """Set once the journal's end as it was at the start has been folded; before that nothing is shown."""
+        self._to_clients, self._to_nats = _Tickers(), _Tickers()
+        self._traded: set[str] = set()
+        self._minute = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     @property
     def clients(self) -> int:
-        return len(self.trades) + len(self.depths)
+        """Of /ws/trades, /ws/orderbook and /ws."""
+        return self.trades.clients(frame) + len(self.depths) + len(self.sessions)
+
+    @property
+    def conflated(self) -> int:
+        """Messages that slow clients were spared."""
+        return sum(feed.conflated for feed in (self.books, self.tickers, self.candles, self.statuses))
 
     def restore(self, market: Market, position: Chain) -> None:
         """Go on from a snapshot."""
         self.market = market
         self.position = position
 
-    def fold(self, sequence: int, payload: bytes) -> list[Trade]:
-        """The next journal message; returns its trades. Raises JournalBroken."""
-        return self.market.apply(self.position.follow(sequence, payload))
+    def fold(self, sequence: int, payload: bytes, news: News | None = None) -> News:
+        """The next journal message; what it brings is added to `news`. Raises JournalBroken."""
+        return self.market.apply(self.position.follow(sequence, payload), news)
 
     def open(self) -> None:
-        """From now on new trades are shown as they come. Those kept from before can only be asked for."""
+        """From now on what is new is shown as it comes. What is kept from before can only be asked for."""
         recent = self.market.recent
         self.trades = TradeFeed(self.market.last_trade_id - len(recent))
-        self.trades.publish(self.encoded(list(recent)))
+        self.trades.publish(self.encoded(recent))
+        changes = self.market.orders.recent
+        self.orders = OrderFeed(changes[0].sequence if len(changes) == KEPT_CHANGES else 0)
+        self.orders.publish(updates_of(changes, self.instrument))
+        for listing in self.market.listings:
+            listing.candles.news(self._known_until())
         self.caught_up.set()
 
-    def encoded(self, trades: list[Trade]) -> list[tuple[str, bytes]]:
+    def publish(self, news: News) -> list[Publication]:
+        """Show a run of commits to the clients. Returns what NATS is to be told.
+
+        To be called before the next commit is folded: the books are shown as they are now.
+        """
+        trades, updates = self.encoded(news.trades), updates_of(news.orders, self.instrument)
+        self.trades.publish(trades)
+        self.orders.publish(updates)
+        self.books.publish(news)
+        for symbol in news.instruments:
+            self.statuses.publish(symbol, symbol, self._status_frame(symbol))
+        self._note_changed(news)
+        return self._publications(news, trades, updates)
+
+    def _publications(self, news: News, trades: list[tuple[str, bytes]], updates: list[Update]) -> list[Publication]:
+        return [
+            *((market_trades(symbol), text) for symbol, text in trades),
+            *((account_orders(update.account), update.text) for update in updates),
+            *((market_status(symbol), encode(instrument_view(self.instrument(symbol)))) for symbol in news.instruments),
+        ]
+
+    def _note_changed(self, news: News) -> None:
+        traded = {trade.executed.symbol for trade in news.trades}
+        self._traded |= traded
+        for tickers in (self._to_clients, self._to_nats):
+            tickers.changed |= traded
+            tickers.changed.update(news.books, news.instruments)
+
+    def encoded(self, trades: Iterable[Trade]) -> list[tuple[str, bytes]]:
         """Symbol and JSON of each."""
         view = self.market.trade_view
-        return [(trade.executed.symbol, _encoder.encode(view(trade))) for trade in trades]
+        return [(trade.executed.symbol, encode(view(trade))) for trade in trades]
+
+    # What is shown now and then
+
+    def show_tickers(self) -> None:
+        """To the clients: those that look different now."""
+        self._turn_minute()
+        watched = self.tickers.keys
+        for symbol, view in self._different(self._to_clients):
+            if None in watched or symbol in watched:
+                self.tickers.publish(symbol, symbol, _ticker_frame(view))
+
+    def tickers_for_nats(self) -> list[Publication]:
+        return [(market_ticker(symbol), encode(view)) for symbol, view in self._different(self._to_nats)]
+
+    def _turn_minute(self) -> None:
+        """Each minute, what was traded a day ago leaves the 24 hours."""
+        minute = now() // _MINUTE
+        if minute != self._minute:
+            self._minute = minute
+            for tickers in (self._to_clients, self._to_nats):
+                tickers.changed.update(self.market.symbols)
+
+    def _different(self, tickers: _Tickers) -> list[tuple[str, MarketView]]:
+        changed, tickers.changed = sorted(tickers.changed), set()
+        found = []
+        for symbol in changed:
+            view = self.view(symbol)
+            timeless = replace(view, sequence=0)
+            if tickers.shown.get(symbol) != timeless:
+                tickers.shown[symbol] = timeless
+                found.append((symbol, view))
+        return found
+
+    def show_candles(self) -> list[Publication]:
+        """To the clients: those that have changed, and those that are complete now. Returns them for NATS, too."""
+        until, clock = self._known_until(), now()
+        traded, self._traded = self._traded, set()
+        published = []
+        for listing in self.market.listings:
+            symbol = listing.instrument.symbol
+            if symbol in traded or listing.candles.due <= clock:
+                for formed in listing.candles.news(until):
+                    message = self._candle_message(listing, formed)
+                    self.candles.publish((symbol, formed.interval), formed.candle.open_time, frame(encode(message)))
+                    published.append((market_candles(symbol, formed.interval), encode(message.candle)))
+        return published
+
+    def _known_until(self) -> int:
+        """All trades of before this time are known."""
+        return max(self.market.time, now() - GRACE)
+
+    # What a client begins with
+
+    def _ticker_frames(self, symbol: str | None) -> Iterable[bytes]:
+        return (_ticker_frame(self.view(each)) for each in self._symbols(symbol))
+
+    def _status_frames(self, symbol: str | None) -> Iterable[bytes]:
+        return (self._status_frame(each) for each in self._symbols(symbol))
+
+    def _symbols(self, symbol: str | None) -> list[str]:
+        return self.market.symbols if symbol is None else [symbol]
+
+    def _candle_frames(self, key: tuple[str, str] | None) -> Iterable[bytes]:
+        assert key is not None
+        listing = self._listing(key[0])
+        for formed in listing.candles.current(self._known_until()):
+            if formed.interval == key[1]:
+                yield frame(encode(self._candle_message(listing, formed)))
+
+    def _candle_message(self, listing: Listing, formed: Formed) -> CandleMessage:
+        view = candle_view(formed.candle, formed.interval, listing.instrument, is_complete=formed.is_complete)
+        return CandleMessage(symbol=view.symbol, interval=view.interval, sequence=self.position.sequence, candle=view)
+
+    def _status_frame(self, symbol: str) -> bytes:
+        view = instrument_view(self.instrument(symbol))
+        return frame(encode(StatusMessage(symbol=symbol, sequence=self.position.sequence, instrument=view)))
+
+    # To every client of /ws
+
+    def tell_all(self, message: Struct) -> None:
+        for session in list(self.sessions):
+            session.tell(message)
+
+    def check_access(self) -> None:
+        """Keys have changed: some clients may have to go."""
+        for session in list(self.sessions):
+            session.check_access()
+
+    # Waiting and asking
 
     def passed(self) -> None:
         """Wake those who waited for a commit that is folded now."""
@@ -72,4 +245,14 @@ class Live:
         return self.market.depth(symbol, levels)
 
     def view(self, symbol: str) -> MarketView:
-        return self.market.view(symbol, time.time_ns() // 1000)
+        return self.market.view(symbol, now())
+
+    def instrument(self, symbol: str) -> Instrument:
+        return self.market[symbol].instrument
+
+    def _listing(self, symbol: str) -> Listing:
+        return self.market[symbol]
+
+
+def _ticker_frame(view: MarketView) -> bytes:
+    return frame(encode(TickerMessage(symbol=view.symbol, ticker=view)))

@@ -1,7 +1,9 @@
-"""What the market looks like: instruments, depth, the latest trades and the last 24 hours, folded from commits. Pure.
+"""What the market looks like: instruments, depth, candles, the latest trades, the last 24 hours and every open order,
+folded from commits. Pure.
 
-`Market.apply` takes the next commit; everything else is a question. The clock is an argument. A market and the chain
-position it was folded to become bytes and back (`dump`, `load`), so that a start need not read the whole journal.
+`Market.apply` takes the next commit and notes what is new; everything else is a question. The clock is an argument.
+A market and the chain position it was folded to become bytes and back (`freeze`, `load`), so that a start need not read
+the whole journal.
 """
 
 from collections import deque
@@ -11,11 +13,28 @@ from itertools import islice, takewhile
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
+from broadcaster.candles import Candles
+from broadcaster.orders import LiveOrders, OpenOrder, OrderChange
+from contracts.candles import Candle
 from contracts.commits import Chain
 from contracts.decimals import Step
-from contracts.messages import Commit, DefineInstrument, LevelChanged, Message, Side, TradeExecuted
+from contracts.messages import (
+    Command,
+    Commit,
+    DefineInstrument,
+    Event,
+    InstrumentDefined,
+    InstrumentStatus,
+    InstrumentStatusChanged,
+    LevelChanged,
+    Message,
+    Outcome,
+    Side,
+    TradeExecuted,
+)
 from contracts.views import DepthView, Instrument, MarketView, TradeView, format_time, trade_view
 
 RECENT_TRADES = 10_000
@@ -39,12 +58,18 @@ class Book:
         self.bids: SortedDict[int, int] = SortedDict(bids or {})
         self.asks: SortedDict[int, int] = SortedDict(asks or {})
 
-    def change(self, level: LevelChanged) -> None:
+    def change(self, level: LevelChanged) -> int:
+        """Returns the level's key, which no other level of the two sides has."""
         side, key = (self.bids, -level.price) if level.side is Side.BUY else (self.asks, level.price)
         if level.quantity:
             side[key] = level.quantity
         else:
             side.pop(key, None)
+        return key
+
+    def __len__(self) -> int:
+        """Price levels of both sides."""
+        return len(self.bids) + len(self.asks)
 
     def best(self, side: Side, levels: int) -> Iterator[tuple[int, int]]:
         """The first price levels of a side, O(levels)."""
@@ -115,6 +140,32 @@ class Listing:
     book: Book = field(default_factory=Book)
     day: Day = field(default_factory=Day)
     last: Trade | None = None
+    book_sequence: int = 0
+    """The last commit that touched the book."""
+    candles: Candles = field(default_factory=Candles)
+
+
+@dataclass(slots=True)
+class LevelNews:
+    """The new totals of the levels of one book, by key: asks by price, bids by negated price."""
+
+    before: int
+    """The `book_sequence` that they follow on."""
+    levels: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class News:
+    """What a run of commits brought."""
+
+    trades: list[Trade] = field(default_factory=list)
+    orders: list[OrderChange] = field(default_factory=list)
+    books: dict[str, LevelNews] = field(default_factory=dict)
+    instruments: dict[str, None] = field(default_factory=dict)
+    """Symbols whose rules or status were set."""
+
+    def __bool__(self) -> bool:
+        return bool(self.trades or self.orders or self.books or self.instruments)
 
 
 class Market:
@@ -122,8 +173,11 @@ class Market:
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.time = 0
+        """Of the latest commit."""
         self.last_trade_id = 0
         self.recent: deque[Trade] = deque(maxlen=RECENT_TRADES)
+        self.orders = LiveOrders()
         self.changed: set[str] = set()
         """Symbols whose book has changed; whoever shows books clears it."""
         self._listings: dict[str, Listing] = {}
@@ -135,30 +189,69 @@ class Market:
     def symbols(self) -> list[str]:
         return list(self._listings)
 
-    def apply(self, commit: Commit) -> list[Trade]:
-        """Fold the next commit; returns its trades."""
-        trades = []
+    def __getitem__(self, symbol: str) -> Listing:
+        return self._listings[symbol]
+
+    def find(self, symbol: str) -> Listing | None:
+        return self._listings.get(symbol)
+
+    @property
+    def listings(self) -> Iterable[Listing]:
+        return self._listings.values()
+
+    def apply(self, commit: Commit, news: News | None = None) -> News:
+        """Fold the next commit; adds what is new to `news`, or to a new one, and returns it."""
+        news = News() if news is None else news
+        before = len(news.orders)
         for command, outcome in zip(commit.commands, commit.outcomes, strict=True):
-            if type(command) is DefineInstrument:
-                self._define(command)
             for event in outcome.events:
-                if type(event) is TradeExecuted:
-                    trades.append(self._trade(event, commit.time))
-            for level in outcome.levels:
-                self._listings[level.symbol].book.change(level)
-                self.changed.add(level.symbol)
+                self._follow(command, event, commit.time, news)
+            changed = len(news.orders) - before
+            news.orders.extend(self.orders.apply(command, outcome, commit.sequence, commit.time, changed))
+            if outcome.levels:
+                self._change_books(outcome, commit.sequence, news)
         self.sequence = commit.sequence
-        return trades
+        self.time = commit.time
+        return news
+
+    def _follow(self, command: Command, event: Event, time: int, news: News) -> None:
+        kind = type(event)
+        if kind is TradeExecuted:
+            news.trades.append(self._trade(event, time))  # type: ignore[arg-type]
+        elif kind is InstrumentDefined:
+            assert type(command) is DefineInstrument
+            self._define(command)
+            news.instruments[command.symbol] = None
+        elif kind is InstrumentStatusChanged:
+            assert type(event) is InstrumentStatusChanged
+            listing = self._listings[event.symbol]
+            listing.instrument = replace(listing.instrument, status=event.status)
+            news.instruments[event.symbol] = None
+
+    def _change_books(self, outcome: Outcome, sequence: int, news: News) -> None:
+        for level in outcome.levels:
+            listing = self._listings[level.symbol]
+            book = news.books.get(level.symbol)
+            if book is None:
+                book = news.books[level.symbol] = LevelNews(listing.book_sequence)
+            book.levels[listing.book.change(level)] = level.quantity
+            listing.book_sequence = sequence
+            self.changed.add(level.symbol)
 
     def _define(self, command: DefineInstrument) -> None:
+        listing = self._listings.get(command.symbol)
         instrument = Instrument(
             symbol=command.symbol,
             tick_size=command.tick_size,
             lot_size=command.lot_size,
             min_quantity=command.min_quantity,
             max_quantity=command.max_quantity,
+            status=InstrumentStatus.TRADING if listing is None else listing.instrument.status,
+            lowest_price=command.lowest_price,
+            highest_price=command.highest_price,
+            band_basis_points=command.band_basis_points,
         )
-        if listing := self._listings.get(command.symbol):
+        if listing is not None:
             listing.instrument = instrument
         else:
             self._listings[command.symbol] = Listing(instrument)
@@ -173,6 +266,7 @@ class Market:
         listing = self._listings[executed.symbol]
         listing.last = trade
         listing.day.add(time, executed.quantity)
+        listing.candles.add(time, executed.price, executed.quantity)
         return trade
 
     def depth(self, symbol: str, levels: int) -> DepthView:
@@ -217,59 +311,147 @@ def _price(tick: Step, price: int | None) -> str | None:
 # As bytes
 
 
+class _SavedCandle(Message, frozen=True):
+    """The volume as decimal digits, as in Minute."""
+
+    interval: str
+    open_time: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: str
+    trades: int
+
+
 class _SavedListing(Struct, frozen=True, array_like=True):
     instrument: Instrument
     bids: dict[int, int]
     asks: dict[int, int]
     last: Trade | None
     minutes: list[Minute]
+    book_sequence: int
+    candles: list[_SavedCandle]
+    second: _SavedCandle | None
 
 
 class _Saved(Struct, frozen=True, array_like=True):
+    """The open orders come after it, in several parts: there may be many."""
+
     position: Chain
     last_trade_id: int
+    last_order_id: int
     listings: list[_SavedListing]
     recent: list[Trade]
+    changes: list[OrderChange]
 
+
+ORDERS_PER_PART = 2_000
 
 _encoder = msgspec.msgpack.Encoder()
+_parts_decoder = msgspec.msgpack.Decoder(list[bytes])
 _decoder = msgspec.msgpack.Decoder(_Saved)
+_orders_decoder = msgspec.msgpack.Decoder(list[OpenOrder])
+
+
+class Frozen:
+    """The market as it stood at a position; the market itself may go on meanwhile."""
+
+    def __init__(self, saved: _Saved, orders: list[OpenOrder]) -> None:
+        self._saved = saved
+        self._orders = orders
+
+    def parts(self) -> Iterator[bytes]:
+        """What `load` takes, a part at a time, so that another thread can do it beside the event loop."""
+        yield _encoder.encode(self._saved)
+        for start in range(0, len(self._orders), ORDERS_PER_PART):
+            yield _encoder.encode(self._orders[start : start + ORDERS_PER_PART])
+
+
+def freeze(market: Market, position: Chain) -> Frozen:
+    """Copies what changes and shares what does not: some 2 ms for the recent trades, 12 for a million levels or
+    orders."""
+    assert market.sequence == position.sequence
+    saved = _Saved(
+        position=_copied(position),
+        last_trade_id=market.last_trade_id,
+        last_order_id=market.orders.last_order_id,
+        listings=[_saved_listing(listing) for listing in market._listings.values()],
+        recent=list(market.recent),
+        changes=list(market.orders.recent),
+    )
+    return Frozen(saved, market.orders.all())
+
+
+def _copied(chain: Chain) -> Chain:
+    return Chain(chain.sequence, chain.hash, chain.journal_epoch, chain.matcher_epoch, chain.time)
 
 
 def dump(market: Market, position: Chain) -> bytes:
-    """The market as it stands at `position`. Some 5 ms for the recent trades, 12 ms for a million price levels."""
-    assert market.sequence == position.sequence
-    return _encoder.encode(
-        _Saved(
-            position=position,
-            last_trade_id=market.last_trade_id,
-            listings=[_saved_listing(listing) for listing in market._listings.values()],
-            recent=list(market.recent),
-        )
-    )
+    """The market as it stands at `position`, at once."""
+    return pack_parts(freeze(market, position).parts())
+
+
+def pack_parts(parts: Iterable[bytes]) -> bytes:
+    return _encoder.encode(list(parts))
 
 
 def _saved_listing(listing: Listing) -> _SavedListing:
+    candles = listing.candles
     return _SavedListing(
         instrument=listing.instrument,
-        bids=listing.book.bids,
-        asks=listing.book.asks,
+        bids=dict.copy(listing.book.bids),
+        asks=dict.copy(listing.book.asks),
         last=listing.last,
         minutes=listing.day.minutes(),
+        book_sequence=listing.book_sequence,
+        candles=[_saved_candle(name, candle) for name, candle in candles.whole_seconds.items()],
+        second=None if candles.second is None else _saved_candle("1s", candles.second),
+    )
+
+
+def _saved_candle(interval: str, candle: Candle) -> _SavedCandle:
+    return _SavedCandle(
+        interval,
+        candle.open_time,
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close,
+        str(candle.volume),
+        candle.trades,
     )
 
 
 def load(body: bytes) -> tuple[Market, Chain]:
     """The market and the position that `dump` was given. Raises msgspec.MsgspecError or ValueError on other bytes."""
-    saved = _decoder.decode(body)
+    first, *others = _parts_decoder.decode(body)
+    saved = _decoder.decode(first)
     market = Market()
     market.sequence = saved.position.sequence
+    market.time = saved.position.time
     market.last_trade_id = saved.last_trade_id
     market.recent.extend(saved.recent)
     market._listings = {each.instrument.symbol: _loaded_listing(each) for each in saved.listings}
     market.changed = set(market._listings)
+    orders = (order for part in others for order in _orders_decoder.decode(part))
+    market.orders = LiveOrders.restored(saved.last_order_id, orders, saved.changes)
     return market, saved.position
 
 
 def _loaded_listing(saved: _SavedListing) -> Listing:
-    return Listing(saved.instrument, Book(saved.bids, saved.asks), Day(saved.minutes), saved.last)
+    return Listing(
+        saved.instrument,
+        Book(saved.bids, saved.asks),
+        Day(saved.minutes),
+        saved.last,
+        saved.book_sequence,
+        Candles(
+            {each.interval: _loaded_candle(each) for each in saved.candles},
+            None if saved.second is None else _loaded_candle(saved.second),
+        ),
+    )
+
+
+def _loaded_candle(saved: _SavedCandle) -> Candle:
+    return Candle(saved.open_time, saved.open, saved.high, saved.low, saved.close, int(saved.volume), saved.trades)

@@ -4,14 +4,14 @@ import logging
 
 import uvicorn
 
-from broadcaster.application import Application
+from broadcaster.application import SESSIONS, Application
 from broadcaster.connection import Connection
 from broadcaster.feed import Farewell
 from runtime.server import Server
 
 _PING_SECONDS = 20.0
 _MAX_CLIENT_MESSAGE = 4096
-"""Clients have nothing to say."""
+"""Clients of /ws/trades and /ws/orderbook have nothing to say."""
 
 
 class BroadcastServer(Server):
@@ -22,14 +22,17 @@ class BroadcastServer(Server):
                 connection.goodbye(farewell)
 
 
-def create_server(application: Application) -> BroadcastServer:
-    """No compression: frames are shared between clients. Zombies are found by pings."""
+def create_server(application: Application, max_request_bytes: int = 1_000_000) -> BroadcastServer:
+    """No compression: frames are shared between clients. Zombies are found by pings.
+
+    `max_request_bytes`: of one message to /ws.
+    """
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # a line for each client is no news
     return BroadcastServer(
         uvicorn.Config(
             application,
             http="httptools",
-            ws=Connection,
+            ws=type("Connection", (Connection,), {"max_sizes": {SESSIONS: max_request_bytes}}),
             ws_per_message_deflate=False,
             ws_max_size=_MAX_CLIENT_MESSAGE,
             ws_ping_interval=_PING_SECONDS,

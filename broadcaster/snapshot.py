@@ -17,13 +17,13 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from broadcaster.live import Live
-from broadcaster.market import Market, dump, load
+from broadcaster.market import Frozen, Market, dump, freeze, load, pack_parts
 from contracts.commits import Chain, JournalBroken, decode_commit
 from contracts.subjects import JOURNAL_STREAM
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 SAVE_SECONDS = 10.0
 _MAGIC = b"PTMARKET"
 _HEADER_SIZE = len(_MAGIC) + 4
@@ -104,13 +104,17 @@ def save(folder: SnapshotFolder, live: Live) -> None:
 
 
 async def keep_saving(folder: SnapshotFolder, live: Live) -> None:
-    """Now and then, without end. The dump is made between two commits, the writing is left to a thread."""
+    """Now and then, without end. The market is frozen between two commits, the rest is left to a thread."""
     saved = live.position.sequence
     while True:
         await asyncio.sleep(SAVE_SECONDS)
         if live.position.sequence > saved:
             saved = live.position.sequence
-            await asyncio.to_thread(_write, folder, dump(live.market, live.position), saved)
+            await asyncio.to_thread(_write_frozen, folder, freeze(live.market, live.position), saved)
+
+
+def _write_frozen(folder: SnapshotFolder, frozen: Frozen, sequence: int) -> None:
+    _write(folder, pack_parts(frozen.parts()), sequence)
 
 
 def _write(folder: SnapshotFolder, body: bytes, sequence: int) -> None:

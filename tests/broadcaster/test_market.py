@@ -45,7 +45,7 @@ def test_a_level_takes_its_new_total_and_goes_with_zero(market: Market, journal:
 
 def test_a_commit_without_commands_only_moves_the_sequence(market: Market, journal: HandmadeJournal) -> None:
     before = market.depth(SYMBOL, 5)
-    assert market.apply(journal.barrier().commit) == []
+    assert not market.apply(journal.barrier().commit)
     assert market.sequence == 3
     assert market.depth(SYMBOL, 5).bids == before.bids
 
@@ -58,8 +58,8 @@ def test_a_new_market_has_no_prices(market: Market) -> None:
 
 def test_view_shows_best_prices_and_the_last_trade(market: Market, journal: HandmadeJournal) -> None:
     market.apply(journal.next([journal.resting(Side.BUY, 9_900, 10), journal.resting(Side.SELL, 10_000, 10)]))
-    trades = market.apply(journal.next([journal.traded(10_000, 3, left=7), journal.traded(10_000, 2, left=5)]))
-    assert [trade.executed.trade_id for trade in trades] == [1, 2]
+    news = market.apply(journal.next([journal.traded(10_000, 3, left=7), journal.traded(10_000, 2, left=5)]))
+    assert [trade.executed.trade_id for trade in news.trades] == [1, 2]
     view = market.view(SYMBOL, FIRST_TIME)
     assert (view.best_bid, view.best_ask) == ("99.00", "100.00")
     assert (view.last_price, view.last_quantity) == ("100.00", "0.002")
@@ -127,7 +127,7 @@ def test_only_the_latest_trades_are_kept(market: Market, journal: HandmadeJourna
 
 
 def test_bytes_are_refused_that_are_no_market() -> None:
-    with pytest.raises(ValueError, match="Expected"):
+    with pytest.raises(ValueError, match="Expected|truncated"):
         load(b"\x93")
 
 
@@ -182,7 +182,7 @@ def _steps(journal: HandmadeJournal, naive: Naive, levels: list, trades: list) -
         naive.levels[symbol, Side.SELL, price] = 0
         naive.trades.append((symbol, price, quantity, journal.time))
     for symbol, side, price, quantity in levels:
-        command, outcome = journal.resting(side, price, quantity, symbol)
+        command, outcome = journal.resting(side, price, quantity + 1, symbol)
         steps.append((command, Outcome(outcome.events, (LevelChanged(symbol, side, price, quantity),))))
         naive.levels[symbol, side, price] = quantity
     return steps

@@ -85,8 +85,8 @@ async def test_a_trade_and_the_book_as_everyone_sees_them(
                 "price": "100.00",
                 "quantity": "0.002",
                 "taker_side": "buy",
-                "maker_order_id": 3,
-                "taker_order_id": 4,
+                "maker_order_id": 4,
+                "taker_order_id": 5,
                 "executed_at": "2023-11-14T22:13:20.004000Z",
                 "sequence": 2,
             }
@@ -310,7 +310,7 @@ async def test_a_client_that_does_not_read_is_told_and_dropped_and_nobody_else_n
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     narrow.connect(("127.0.0.1", broadcaster.port))
-    async with broadcaster.client("/ws/trades") as quick:
+    async with broadcaster.client("/ws/trades?after=1") as quick:
         slow = await asyncio.get_running_loop().run_in_executor(None, _handshake, narrow)
         expected = KEPT_TRADES + 12_000
         reading = asyncio.create_task(read(quick, expected))
@@ -330,7 +330,7 @@ async def test_a_client_that_does_not_read_is_told_and_dropped_and_nobody_else_n
 
 def _handshake(raw: socket.socket) -> socket.socket:
     raw.sendall(
-        b"GET /ws/trades HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET /ws/trades?after=1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     head = b""

@@ -51,7 +51,7 @@ def test_what_is_packed_comes_back() -> None:
         (pack(b"body")[:20], "damaged"),
         (pack(b"body")[:-1] + b"Y", "damaged"),
         (pack(b"body")[:13] + b"\0" + pack(b"body")[14:], "damaged"),
-        (pack(b"body").replace(b"\0\0\0\1", b"\0\0\0\2", 1), "format 2"),
+        (pack(b"body").replace(b"\0\0\0\2", b"\0\0\0\1", 1), "format 1"),
     ],
 )
 def test_damaged_and_unknown_files_are_unusable(content: bytes, why: str) -> None:

@@ -6,11 +6,13 @@ from nats.aio.client import Client
 
 from contracts.commits import Chain
 from contracts.messages import (
+    AllOrNothing,
     CancelOrder,
     Command,
     Commit,
     DefineInstrument,
     InstrumentDefined,
+    ItemStarted,
     LevelChanged,
     OrderAccepted,
     OrderType,
@@ -74,16 +76,17 @@ class HandmadeJournal(Journal):
         return CancelOrder(1), Outcome((), (LevelChanged(symbol, side, price, 0),))
 
     def traded(self, price: int, quantity: int, symbol: str = SYMBOL, *, left: int = 0, fills: int = 1) -> Step:
-        """A buy that takes `quantity` from the asks at `price`, `fills` times; `left` stays there."""
-        self._order_id += 1
-        events = [self._trade(price, quantity, symbol) for _ in range(fills)]
-        levels = (LevelChanged(symbol, Side.SELL, price, left),)
-        outcome = Outcome((OrderAccepted(self._order_id), *events), levels)
-        return _place(symbol, Side.BUY, price, quantity * fills), outcome
+        """A sell and a buy of one batch that trade `quantity`, `fills` times; `left` stays at the sell's price."""
+        maker, taker = self._order_id + 1, self._order_id + 2
+        self._order_id = taker
+        both = [_place(symbol, side, price, quantity * fills) for side in (Side.SELL, Side.BUY)]
+        trades = [self._trade(price, quantity, symbol, maker, taker) for _ in range(fills)]
+        events = (ItemStarted(0), OrderAccepted(maker), ItemStarted(1), OrderAccepted(taker), *trades)
+        return AllOrNothing(tuple(both)), Outcome(events, (LevelChanged(symbol, Side.SELL, price, left),))
 
-    def _trade(self, price: int, quantity: int, symbol: str) -> TradeExecuted:
+    def _trade(self, price: int, quantity: int, symbol: str, maker: int, taker: int) -> TradeExecuted:
         self.trade_id += 1
-        return TradeExecuted(self.trade_id, symbol, price, quantity, Side.BUY, self._order_id, self._order_id + 1)
+        return TradeExecuted(self.trade_id, symbol, price, quantity, Side.BUY, maker, taker)
 
 
 def _place(symbol: str, side: Side, price: int, quantity: int) -> PlaceOrder:

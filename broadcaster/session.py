@@ -1,0 +1,416 @@
+"""One client of /ws: its subscriptions, its requests, and what it may do."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from broadcaster import messages, protocol
+from broadcaster.access import Doorkeeper
+from broadcaster.connection import Connection
+from broadcaster.feed import Farewell, Gap, frame
+from broadcaster.live import Live, now
+from broadcaster.messages import ErrorMessage, RequestId, Subscribed, encode
+from broadcaster.protocol import Request, Unreadable, Wanted
+from broadcaster.streams import BookTooLarge, orders_snapshot
+from broadcaster.trading import Traded, Trading
+from contracts.keys import Access, Scope, TokenBucket
+from contracts.views import format_time
+from entry.commands import valid_account
+from entry.permissions import not_covered, require
+from entry.problems import Declined, declined, quoted
+from entry.stream_codes import StreamDeclined, internal_error, problem_view
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 1_000
+"""Order requests of one connection whose answers are still to come; beyond it, no more is read."""
+REACH_SECONDS = 2.0
+_HELD_BYTES = 64 * 1024
+
+
+class Limits(Struct, frozen=True):
+    subscriptions: int
+    requests_per_second: int
+
+
+class Counter(Struct, frozen=True):
+    """What a session needs to serve its client."""
+
+    trading: Trading
+    doorkeeper: Doorkeeper
+    limits: Limits
+
+
+class Port:
+    """An Outlet for one subscription: several share the client's connection.
+
+    What is written before the client was told that it is subscribed is held back until it was.
+    """
+
+    def __init__(self, session: "Session", wanted: Wanted) -> None:
+        self.on_ready: Callable[[], None] | None = None
+        self._session = session
+        self._wanted = wanted
+        self._held: list[bytes] | None = []
+        self._held_bytes = 0
+
+    def is_ready(self) -> bool:
+        return self._held_bytes < _HELD_BYTES and self._session.connection.is_ready()
+
+    def write(self, frames: bytes) -> None:
+        if self._held is None:
+            self._session.connection.write(frames)
+        else:
+            self._held.append(frames)
+            self._held_bytes += len(frames)
+
+    def open(self) -> bytes:
+        """What was held back; from now on it is written through."""
+        held, self._held, self._held_bytes = self._held or [], None, 0
+        return b"".join(held)
+
+    def goodbye(self, farewell: Farewell) -> None:
+        self._session.dismiss(farewell.close_code, farewell.code, farewell.detail)
+
+
+@dataclass(slots=True)
+class _Subscription:
+    view: messages.Subscription
+    wanted: Wanted
+    port: Port
+    leave: Callable[[], None]
+    is_behind: Callable[[], bool]
+
+
+class Session:
+    """`run` it with what the client says; `close` it when the client is gone."""
+
+    def __init__(self, connection: Connection, live: Live, counter: Counter, access: Access) -> None:
+        self.connection = connection
+        self.access = access
+        self.cancels_on_disconnect = False
+        self._live = live
+        self._trading = counter.trading
+        self._doorkeeper = counter.doorkeeper
+        self._limits = counter.limits
+        self._bucket = TokenBucket(self._limits.requests_per_second, now())
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._turns: deque[_Subscription] = deque()
+        self._count = 0
+        self._told = 0
+        self._placed: set[int] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        connection.on_ready = self._on_ready
+
+    # To the client
+
+    def tell(self, message: Struct) -> None:
+        self.connection.write(frame(encode(message)))
+
+    def beat(self, encoded: bytes) -> None:
+        """A heartbeat says that everything has been sent: nothing is said to whom something is still owed."""
+        if self.connection.is_ready() and not any(each.is_behind() for each in self._turns):
+            self.connection.write(encoded)
+
+    def dismiss(self, close_code: int, code: str, detail: str) -> None:
+        error = ErrorMessage(problem=StreamDeclined(code, detail).view)
+        words = frame(encode(error))
+        self.connection.goodbye(Farewell(close_code, code, last_words=words, reason=f"{code}: {detail}"))
+
+    def check_access(self) -> None:
+        """Called when keys have changed."""
+        if not self._doorkeeper.is_good(self.access):
+            self.dismiss(4001, "key_ended", self._doorkeeper.why_ended(self.access))
+
+    def _on_ready(self) -> None:
+        """There is room again: each subscription in turn, beginning with another one each time."""
+        self._turns.rotate(-1)
+        for subscription in list(self._turns):
+            if subscription.port.on_ready is not None:
+                subscription.port.on_ready()
+
+    # From the client
+
+    async def handle(self, message: bytes | str) -> None:
+        """One message. Waits while the client does not read its answers, or too many are still to come."""
+        await self.connection.writable.wait()
+        if isinstance(message, bytes):
+            self._refuse(StreamDeclined("not_text", "Send text frames: this was a binary one."))
+            return
+        try:
+            request = protocol.read_request(message.encode())
+        except Unreadable as error:
+            self._count_request()
+            self._refuse(error.problem, error.id)
+            return
+        try:
+            if not self._count_request():
+                raise StreamDeclined("too_many_requests", self._too_many)
+            await self._carry_out(request)
+        except (Declined, StreamDeclined) as error:
+            self._refuse(error, request.id)
+
+    def _count_request(self) -> bool:
+        return self._bucket.take(1, now())
+
+    @property
+    def _too_many(self) -> str:
+        return f"One connection may send {self._limits.requests_per_second} requests a second. This one was not done."
+
+    async def _carry_out(self, request: Request) -> None:
+        if request.op in protocol.ORDER_OPERATIONS:
+            await self._trade(request)
+            return
+        operations: dict[str, Callable[[Request], Awaitable[None]]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "list": self._list,
+            "cancel_on_disconnect": self._cancel_on_disconnect,
+            "auth": self._auth,
+            "ping": self._ping,
+        }
+        await operations[request.op](request)
+
+    def _refuse(self, error: Declined | StreamDeclined, request_id: RequestId = UNSET) -> None:
+        self.tell(ErrorMessage(id=request_id, problem=problem_view(error)))
+
+    # Subscriptions
+
+    async def _subscribe(self, request: Request) -> None:
+        wanted = self._own(protocol.wanted(request))
+        if len(self._subscriptions) >= self._limits.subscriptions:
+            raise StreamDeclined(
+                "too_many_subscriptions",
+                f"One connection may have {self._limits.subscriptions} subscriptions. Unsubscribe, or open another.",
+            )
+        if (found := self._find(wanted)) is not None:
+            raise StreamDeclined("already_subscribed", f"That is subscription {found.view.subscription} already.")
+        await self._live.reach(max(self._told, self._needed(wanted)), REACH_SECONDS)
+        self._check_listed(wanted.symbol)
+        self._count += 1
+        port = Port(self, wanted)
+        leave, is_behind = self._join(wanted, port)
+        view = messages.Subscription(
+            subscription=self._count,
+            channel=wanted.channel,
+            symbol=wanted.symbol,
+            interval=wanted.interval,
+            levels=wanted.levels,
+            account=wanted.account,
+        )
+        subscription = _Subscription(view, wanted, port, leave, is_behind)
+        self._subscriptions[self._count] = subscription
+        self._turns.append(subscription)
+        answer = Subscribed(id=request.id, subscription=view, sequence=self._live.position.sequence)
+        self.connection.write(frame(encode(answer)) + port.open())
+        if port.on_ready is not None and self.connection.is_ready():
+            port.on_ready()
+
+    def _own(self, wanted: Wanted) -> Wanted:
+        """Raises Declined if it is about orders that the client may not see."""
+        if wanted.channel == "orders":
+            require(self.access, Scope.READ)
+            if wanted.account is not None and not self.access.covers(valid_account(wanted.account)):
+                raise not_covered(self.access, wanted.account)
+        return wanted
+
+    @staticmethod
+    def _needed(wanted: Wanted) -> int:
+        return wanted.after or 0 if wanted.channel == "orders" else 0
+
+    def _check_listed(self, symbol: str | None) -> None:
+        if symbol is not None and symbol not in self._live.market:
+            raise declined("unknown_symbol", f"There is no instrument {quoted(symbol)}.", "symbol")
+
+    def _join(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        """Subscribe; how to leave again, and whether something is still to be sent that was there before."""
+        try:
+            return self._joins[wanted.channel](self, wanted, port)
+        except Gap as gap:
+            raise StreamDeclined("gap", _GAPS[wanted.channel].format(first=gap.first), "after") from None
+        except BookTooLarge as error:
+            raise StreamDeclined(
+                "book_too_large",
+                f"The book has {error.levels} levels; subscribe with levels from 1 to {protocol.MAX_LEVELS}.",
+                "levels",
+            ) from None
+
+    def _join_trades(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        feed = self._live.trades
+        if wanted.after is not None and wanted.after > feed.last_id:
+            raise StreamDeclined(
+                "ahead", f"There is no trade {wanted.after} yet: the last one is {feed.last_id}.", "after"
+            )
+        watcher = feed.join(port, wanted.symbol, wanted.after, trade_frame, _trades_too_slow)
+        return lambda: feed.leave(watcher), lambda: watcher.lagging
+
+    def _join_book(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        assert wanted.symbol is not None
+        feed = self._live.books
+        watcher = feed.join(port, wanted.symbol, wanted.levels)
+        return lambda: feed.leave(watcher), lambda: watcher.lagging
+
+    def _join_ticker(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        feed = self._live.tickers
+        watcher = feed.join(port, wanted.symbol)
+        return lambda: feed.leave(watcher), lambda: bool(watcher.pending)
+
+    def _join_candles(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        assert wanted.symbol is not None
+        assert wanted.interval is not None
+        feed = self._live.candles
+        watcher = feed.join(port, (wanted.symbol, wanted.interval))
+        return lambda: feed.leave(watcher), lambda: bool(watcher.pending)
+
+    def _join_status(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        feed = self._live.statuses
+        watcher = feed.join(port, wanted.symbol)
+        return lambda: feed.leave(watcher), lambda: bool(watcher.pending)
+
+    def _join_orders(self, wanted: Wanted, port: Port) -> tuple[Callable[[], None], Callable[[], bool]]:
+        live, feed = self._live, self._live.orders
+        accounts = self.access.visible_accounts if wanted.account is None else (wanted.account,)
+        accounts = None if accounts is None else tuple(dict.fromkeys(accounts))
+        if wanted.after is None:
+            snapshot = orders_snapshot(live.market.orders, accounts, live.position.sequence, live.instrument)
+            watcher = feed.begin(port, accounts, snapshot)
+        elif wanted.after > live.position.sequence:
+            detail = f"There is no journal sequence {wanted.after} yet: the last one is {live.position.sequence}."
+            raise StreamDeclined("ahead", detail, "after")
+        else:
+            watcher = feed.resume(port, accounts, wanted.after, wanted.after_index)
+        return lambda: feed.leave(watcher), lambda: watcher.is_lagging
+
+    _joins = {
+        "trades": _join_trades,
+        "book": _join_book,
+        "ticker": _join_ticker,
+        "candles": _join_candles,
+        "orders": _join_orders,
+        "status": _join_status,
+    }
+
+    async def _unsubscribe(self, request: Request) -> None:
+        wanted = protocol.unwanted(request)
+        found = self._subscriptions.get(wanted) if isinstance(wanted, int) else self._find(wanted)
+        if found is None:
+            raise StreamDeclined("not_subscribed", "There is no such subscription; list shows those that there are.")
+        self._end(found)
+        self.tell(messages.Unsubscribed(id=request.id, subscription=found.view))
+
+    def _find(self, wanted: Wanted) -> _Subscription | None:
+        return next((each for each in self._turns if each.wanted.key == wanted.key), None)
+
+    def _end(self, subscription: _Subscription) -> None:
+        subscription.leave()
+        del self._subscriptions[subscription.view.subscription]
+        self._turns.remove(subscription)
+
+    async def _list(self, request: Request) -> None:
+        request.check_fields()
+        views = [each.view for each in self._subscriptions.values()]
+        self.tell(messages.Subscriptions(id=request.id, subscriptions=views))
+
+    # Who it is
+
+    async def _auth(self, request: Request) -> None:
+        access = self._doorkeeper.authenticate(request)
+        assert access.key_id is not None
+        self.access = access
+        for subscription in list(self._turns):
+            if subscription.wanted.channel == "orders" and not self._still_sees(subscription.wanted):
+                self._end(subscription)
+        accounts = access.visible_accounts
+        self.tell(
+            messages.Authenticated(
+                id=request.id,
+                key_id=access.key_id,
+                scopes=sorted(scope.value for scope in access.scopes),
+                accounts=None if accounts is None else list(accounts),
+            )
+        )
+
+    def _still_sees(self, wanted: Wanted) -> bool:
+        return wanted.account is not None and self.access.may_read(wanted.account)
+
+    async def _ping(self, request: Request) -> None:
+        request.check_fields()
+        self.tell(messages.Pong(id=request.id, time=format_time(now())))
+
+    # Orders
+
+    async def _cancel_on_disconnect(self, request: Request) -> None:
+        require(self.access, Scope.TRADE)
+        self.cancels_on_disconnect = protocol.enabled(request)
+        self.tell(messages.CancelOnDisconnect(id=request.id, enabled=self.cancels_on_disconnect))
+
+    async def _trade(self, request: Request) -> None:
+        """Begin with it, and go on to the next message: answers come as they come."""
+        require(self.access, Scope.TRADE)
+        self._trading.check_rate(request, self.access)
+        await self._room.acquire()
+        task = asyncio.create_task(self._traded(request, self.access))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _traded(self, request: Request, access: Access) -> None:
+        try:
+            traded = await self._trading.carry_out(request, access)
+        except (Declined, StreamDeclined) as error:
+            self._refuse(error, request.id)
+        except Exception:
+            log.exception("a request over WebSocket failed")
+            problem = internal_error("The broadcaster made a mistake and has logged it.")
+            self.tell(ErrorMessage(id=request.id, problem=problem))
+        else:
+            self._note(traded)
+            self.tell(replace(traded.answer, id=request.id))
+        finally:
+            self._room.release()
+
+    def _note(self, traded: Traded) -> None:
+        self._told = max(self._told, traded.sequence)
+        self._placed |= set(traded.placed)
+        if len(self._placed) > self._prune_at:
+            orders = self._live.market.orders
+            self._placed = {each for each in self._placed if each > orders.last_order_id or orders.get(each)}
+            self._prune_at = max(10_000, 2 * len(self._placed))
+
+    _prune_at = 10_000
+
+    # The end
+
+    def close(self) -> None:
+        """The client is gone. What it has sent is still carried out; then its orders go, if it wanted that."""
+        for subscription in list(self._turns):
+            self._end(subscription)
+        self._trading.spawn(self._finish())
+
+    async def _finish(self) -> None:
+        while self._running:
+            await asyncio.wait(self._running)
+        if self.cancels_on_disconnect and self._placed:
+            await self._trading.cancel_for_good(self._placed, self._told)
+
+
+def trade_frame(trade: bytes) -> bytes:
+    return frame(messages.wrapped_trade(trade))
+
+
+def _trades_too_slow(after: int) -> Farewell:
+    return Farewell(
+        4008, "slow_consumer", f"You read too slowly. Read GET /trades from {after} on, then subscribe with after."
+    )
+
+
+_GAPS = {
+    "trades": "The trades from {first} on are at hand. Read the ones before with GET /trades, or leave `after` out.",
+    "orders": "The updates from journal sequence {first} on are at hand. Subscribe without `after` for a snapshot, and "
+    "read what became of the others with GET /orders.",
+}
