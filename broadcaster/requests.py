@@ -12,6 +12,7 @@ from broadcaster.live import Live
 from contracts.subjects import BROADCASTER_DEPTH, BROADCASTER_MARKET, BROADCASTER_STATUS
 from contracts.views import DepthView, MarketView
 from runtime.connection import respond
+from runtime.micro import Failure, failure
 
 MAX_LEVELS = 1000
 
@@ -54,21 +55,18 @@ async def answer_requests(live: Live, connection: Client, wait_seconds: float) -
 
 def _about_symbol(
     live: Live, wait_seconds: float, kind: type[Request], answer: Callable[[Request], object]
-) -> Callable[[bytes], Awaitable[bytes]]:
+) -> Callable[[bytes], Awaitable[bytes | Failure]]:
     decoder = msgspec.json.Decoder(kind)
 
-    async def judge(payload: bytes) -> object:
+    async def judge(payload: bytes) -> bytes | Failure:
         try:
             request = decoder.decode(payload)
         except msgspec.DecodeError as error:
-            return {"error": "malformed_request", "detail": str(error)}
+            return failure(400, "malformed_request", detail=str(error))
         if not await live.reach(request.min_sequence, wait_seconds):
-            return {"error": "behind", "sequence": live.position.sequence}
+            return failure(503, "behind", sequence=live.position.sequence)
         if request.symbol not in live.market:
-            return {"error": "unknown_symbol"}
-        return answer(request)
+            return failure(404, "unknown_symbol")
+        return msgspec.json.encode(answer(request))
 
-    async def encoded(payload: bytes) -> bytes:
-        return msgspec.json.encode(await judge(payload))
-
-    return encoded
+    return judge

@@ -15,6 +15,7 @@ from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
 from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
+from runtime.connection import without_password
 from runtime.journal import JournalReader, ensure_stream, journal_state
 from runtime.service import Refused
 from runtime.settings import Settings
@@ -45,7 +46,7 @@ async def check_broker(connection: Client, settings: Settings) -> None:
     if server.get("server_id") != connection._server_info.get("server_id"):
         raise Refused(
             f"{settings.nats_monitor_url} belongs to nats-server {server.get('server_name')}, not to the one at "
-            f"{settings.nats_url}: make PRICETIME_NATS_MONITOR_URL and PRICETIME_NATS_URL agree"
+            f"{without_password(settings.nats_url)}: make PRICETIME_NATS_MONITOR_URL and PRICETIME_NATS_URL agree"
         )
     if server.get("jetstream", {}).get("config", {}).get("sync_always") is not True:
         raise Refused(

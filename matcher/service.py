@@ -30,6 +30,7 @@ from matcher.recovery import MonitorUnreachable, check_broker, now_microseconds,
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
 from runtime.connection import close, connect, respond, watch
+from runtime.micro import Failure, failure
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
 
@@ -261,11 +262,11 @@ class Matcher:
         sequence, instruments = await self._inspect(lambda engine: engine.instruments)
         return _json.encode({"sequence": sequence, "items": instruments})
 
-    async def _order(self, question: bytes) -> bytes:
+    async def _order(self, question: bytes) -> bytes | Failure:
         try:
             asked = _order_decoder.decode(question)
         except msgspec.MsgspecError as error:
-            return _json.encode({"error": "invalid_question", "detail": str(error)})
+            return failure(400, "invalid_question", detail=str(error))
         sequence, found = await self._inspect(lambda engine: _find_order(engine, asked))
         assert isinstance(found, dict)
         return _json.encode({"sequence": sequence, **found})

@@ -35,6 +35,11 @@ class Failure:
     content: bytes
 
 
+def failure(code: int, error: str, **more: object) -> Failure:
+    """In the JSON of the services' own answers; `code` is the status that HTTP has for it."""
+    return Failure(code, error, _encode({"error": error, **more}))
+
+
 Answer = Callable[[Msg], Awaitable[bytes | Failure]]
 
 
@@ -168,4 +173,4 @@ async def _answered(answer: Answer, message: Msg) -> bytes | Failure:
         return await answer(message)
     except Exception:
         log.exception("a request on %s failed", message.subject)
-        return Failure(500, "internal_error", b'{"error":"internal_error"}')
+        return failure(500, "internal_error")
