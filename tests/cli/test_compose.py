@@ -17,6 +17,7 @@ from runtime.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
+PUBLISHED = "${PRICETIME_PUBLISHED_HOST:-127.0.0.1}"
 RUNNING = ("nats", "postgres", *SERVICES)
 
 
@@ -42,7 +43,19 @@ def test_every_part_is_there_and_only_the_official_images_are_foreign(services: 
 
 def test_nothing_is_published_beyond_loopback_and_monitoring_not_at_all(services: dict[str, Any]) -> None:
     published = [port for service in services.values() for port in service.get("ports", ())]
-    assert sorted(published) == ["127.0.0.1:4222:4222", "127.0.0.1:8000:8000", "127.0.0.1:8001:8001"]
+    assert sorted(port.replace(PUBLISHED, "127.0.0.1") for port in published) == [
+        "127.0.0.1:4222:4222",
+        "127.0.0.1:8000:8000",
+        "127.0.0.1:8001:8001",
+    ]
+
+
+@pytest.mark.parametrize("name", ["gateway", "broadcaster"])
+def test_a_port_published_beyond_loopback_is_known_to_its_service(name: str, services: dict[str, Any]) -> None:
+    """One variable for both, so that the service refuses to serve others as long as there are no keys."""
+    [port] = services[name]["ports"]
+    assert port.startswith(PUBLISHED)
+    assert services[name]["environment"]["PRICETIME_PUBLISHED_HOST"] == PUBLISHED
 
 
 @pytest.mark.parametrize("name", RUNNING)
