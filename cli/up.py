@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import errno
 import fcntl
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator
@@ -31,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for all that is stored (default: .pricetime)",
     )
-    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="loopback address (default: 127.0.0.1)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="address to serve; beyond this machine only once there are API keys (default: 127.0.0.1)",
+    )
     for name, port, what in (("http", 8000, "REST"), ("ws", 8001, "WebSocket"), ("nats", 4222, "NATS")):
         parser.add_argument(
             f"--{name}-port", type=_port, default=port, metavar="N", help=f"{what} (default: {port}; 0: any free port)"
@@ -42,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _check_host(arguments.host)
     _check_environment()
     data = arguments.data.absolute()
     with _only_one(data), _sockets(arguments) as (http, ws):
@@ -71,18 +74,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")
     return int(text)
-
-
-def _check_host(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise CommandError(
-            f"--host {host} is not a loopback address. There are no keys yet, so whoever reaches it may trade:"
-            " the exchange serves this machine only. To reach it from another one, use an SSH tunnel"
-        )
 
 
 def _check_environment() -> None:

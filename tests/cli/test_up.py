@@ -131,12 +131,31 @@ def test_a_port_in_use_is_one_line_that_says_what_to_do(option: str) -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "example.com", "192.0.2.1", "::"])
-def test_without_keys_only_loopback_is_served(host: str, tmp_path: Path) -> None:
-    done = up("--data", str(tmp_path), "--host", host)
+def test_an_address_that_is_not_this_machines_is_one_line(tmp_path: Path) -> None:
+    done = up("--data", str(tmp_path), "--host", "192.0.2.1")
     assert done.returncode == 2
-    assert "no keys yet" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert "cannot be opened on 192.0.2.1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_keys_others_are_not_served_and_with_the_first_key_they_are() -> None:
+    """As if it listened on another address than loopback: gateway and broadcaster judge by what reaches them."""
+    with temporary_folder() as folder:
+        stack = Stack(folder / "data", {"PRICETIME_PUBLISHED_HOST": "0.0.0.0"})
+        try:
+            stack.launch()
+            assert wait_until(lambda: "gateway refuses to serve" in stack.output, 60)
+            assert "pricetime keys create" in stack.output
+            assert not stack.is_ready()
+            create = [sys.executable, "-P", "-m", "cli.main", "keys", "create", "--scopes", "admin", "--quiet"]
+            made = subprocess.run([*create, "--data", str(stack.data)], check=True, capture_output=True, text=True)
+            stack.wait_until_ready()
+            asked = httpx.get(f"{stack.http}/orders", trust_env=False)
+            assert asked.status_code == 401
+            with_key = {"authorization": f"Bearer {made.stdout.strip()}"}
+            assert httpx.get(f"{stack.http}/orders", headers=with_key, trust_env=False).status_code == 200
+        finally:
+            stack.stop()
 
 
 def test_a_folder_that_cannot_hold_data_is_one_line(tmp_path: Path) -> None:

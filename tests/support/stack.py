@@ -72,13 +72,16 @@ class Stack:
 
     def start(self) -> None:
         """Start it and return when orders can be placed."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
         remove_run_file(self.data)  # one that was killed with -9 has left its own
         options = spawn_options(self._program, subprocess.PIPE)
         inherited = {name: value for name, value in options["env"].items() if not name.startswith("PRICETIME_")}
         with self._output.open("ab") as output:
             options |= {"stdout": output, "env": {**inherited, **self.environment}}
             self.process = subprocess.Popen(self._program.command, **options)
-        self.wait_until_ready()
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         assert self.process is not None
