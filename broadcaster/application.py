@@ -5,7 +5,8 @@ Three sockets and a few pages need no framework, and everything after the handsh
 see, unlike the body of a refused handshake.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from functools import cached_property
 from importlib import metadata
 from typing import Annotated, Any, TypeVar
@@ -23,6 +24,8 @@ from broadcaster.messages import ErrorMessage, encode
 from broadcaster.session import Counter, Session
 from contracts.keys import Access
 from entry.problems import Declined, view
+
+log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -123,9 +126,11 @@ class Application:
         self._live.sessions.add(session)
         session.check_access()  # the key may have been revoked since it was looked up
         try:
-            while (message := await receive())["type"] != "websocket.disconnect":
-                text = message.get("text")
-                await session.handle(message["bytes"] if text is None else text)
+            async for message in _received(receive):
+                await session.handle(message)
+        except Exception:
+            log.exception("a client of /ws could not be served")
+            connection.goodbye(Farewell(1011, "internal_error"))
         finally:
             self._live.sessions.discard(session)
             session.close()
@@ -186,6 +191,14 @@ def _query(scope: Scope, kind: type[Query]) -> Query:
         return msgspec.convert(parameters, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Dismissed(Farewell(INVALID_PARAMETER, "invalid_parameter", f"{error}.")) from error
+
+
+async def _received(receive: Receive) -> AsyncIterator[str | bytes]:
+    """What the client says, until it is gone."""
+    while (message := await receive())["type"] != "websocket.disconnect":
+        if message["type"] == "websocket.receive":
+            text = message.get("text")
+            yield message["bytes"] if text is None else text
 
 
 async def _until_gone(receive: Receive) -> None:

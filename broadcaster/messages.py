@@ -218,7 +218,7 @@ class CanceledAllAfter(Struct, frozen=True, kw_only=True):
     """When the account's dead-man's switch goes off; null: it is disarmed."""
 
     id: RequestId = UNSET
-    type: Literal["canceled_all_after"] = "canceled_all_after"
+    type: Literal["cancel_all_after"] = "cancel_all_after"
     account: str
     deadline: str | None
     sequence: int

@@ -127,7 +127,7 @@ def test_only_the_latest_trades_are_kept(market: Market, journal: HandmadeJourna
 
 
 def test_bytes_are_refused_that_are_no_market() -> None:
-    with pytest.raises(ValueError, match="Expected|truncated"):
+    with pytest.raises(ValueError, match=r"Expected|truncated"):
         load(b"\x93")
 
 
