@@ -28,7 +28,7 @@ from gateway.deferred_commands import (
     problem_codes,
 )
 from gateway.deferred_pull import Delivery, Pull
-from gateway.deferred_store import ACK_WAIT_SECONDS, UNPIN, UNPIN_GROUP, CommandStore, Unreachable
+from gateway.deferred_store import ACK_WAIT_SECONDS, CommandStore, Unreachable
 from gateway.http import ACCESS, HttpAnswer, HttpRequest, problem_answer
 from gateway.routes import Handle
 
@@ -49,6 +49,7 @@ class Dispatcher:
     def __init__(self, connection: Client, store: CommandStore, carry_out: Handles, patience_seconds: float) -> None:
         self._connection = connection
         self._store = store
+        self._pull = Pull(connection, store)
         self._handles = carry_out
         self._patience = int(patience_seconds * 1_000_000)
         self._held: dict[int, Delivery] = {}
@@ -71,7 +72,7 @@ class Dispatcher:
 
     async def _take_forever(self) -> None:
         ordering: asyncio.Task[None] | None = None
-        async for delivery in Pull(self._connection, self._store):
+        async for delivery in self._pull:
             if delivery is not None:
                 await self._take(delivery)
             else:
@@ -140,20 +141,17 @@ class Dispatcher:
                 return _result(command, _given_up(command))
         attempt = Attempt(self._connection, command.journal_sequence, uncertain)
         errors = tries = 0
-        while errors < MAX_ERRORS:
+        while True:
             if _now() - command.created_at > self._patience and not attempt.uncertain:
                 return _result(command, _expired())
-            tries += 1
             answer = await self._try(command, attempt)
-            if answer is None:
-                errors += 1
-            elif not (codes := list(problem_codes(answer.status, answer.body))):
-                return _result(command, answer)
-            else:
-                errors += "internal_error" in codes
-                attempt.uncertain |= not nothing_was_done(codes) or answer.status < 500
+            codes = ["internal_error"] if answer is None else list(problem_codes(answer.status, answer.body))
+            errors += "internal_error" in codes
+            if not codes or errors == MAX_ERRORS:
+                return _result(command, answer or _broken())
+            attempt.uncertain |= not nothing_was_done(codes) or (answer is not None and answer.status < 500)
+            tries += 1
             await asyncio.sleep(delay_seconds(tries) * random.uniform(1 - _JITTER, 1 + _JITTER))
-        return _result(command, answer or _broken())
 
     async def _try(self, command: DeferredCommand, attempt: Attempt) -> HttpAnswer | None:
         """The route's answer; None when it failed."""
@@ -182,9 +180,9 @@ class Dispatcher:
     async def _give_back(self) -> None:
         """Another gateway may have at once what this one did not finish."""
         if self._connection.is_connected:
+            await self._pull.step_back()
             for sequence in sorted(self._held):
                 await self._connection.publish(self._held[sequence].reply, b"-NAK")
-            await self._connection.publish(UNPIN, UNPIN_GROUP)
 
 
 async def handled(command: DeferredCommand, handles: Handles) -> HttpAnswer:

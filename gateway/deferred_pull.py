@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from contracts.subjects import COMMANDS_STREAM
 from gateway.deferred_store import CONSUMER, GROUP, MAX_UNACKED, CommandStore
 
+_NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{COMMANDS_STREAM}.{CONSUMER}"
+_UNPIN = f"$JS.API.CONSUMER.UNPIN.{COMMANDS_STREAM}.{CONSUMER}"
 _EXPIRES_SECONDS = 1.5
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.5
 _TURN_SECONDS = 0.25
 _NANOSECONDS = 1_000_000_000
 
@@ -41,6 +44,7 @@ class Pull:
         self._store = store
         self._received: list[Delivery | None] = []
         self._arrived = asyncio.Event()
+        self._subscription: Subscription | None = None
         self._pin: str | None = None
         self._token = 0
         self._outstanding = 0
@@ -48,7 +52,9 @@ class Pull:
 
     async def __aiter__(self) -> AsyncIterator[Delivery | None]:
         self._inbox = self._connection.new_inbox()
-        await self._connection.subscribe(f"{self._inbox}.*", cb=self._on_message, pending_bytes_limit=-1)
+        self._subscription = await self._connection.subscribe(
+            f"{self._inbox}.*", cb=self._on_message, pending_bytes_limit=-1
+        )
         await self._store.patiently(self._store.ensure)
         while True:
             await self._ask()
@@ -90,11 +96,14 @@ class Pull:
             request["id"] = self._pin
         self._token += 1
         self._outstanding = MAX_UNACKED
-        await self._connection.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{COMMANDS_STREAM}.{CONSUMER}",
-            json.dumps(request).encode(),
-            reply=f"{self._inbox}.{self._token}",
-        )
+        await self._connection.publish(_NEXT, json.dumps(request).encode(), reply=f"{self._inbox}.{self._token}")
+
+    async def step_back(self) -> None:
+        """Before a planned end: take no more, so that another gateway begins before this one is missed."""
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+        if self._pin is not None:
+            await self._connection.publish(_UNPIN, json.dumps({"group": GROUP}).encode())
 
     async def _on_message(self, message: Msg) -> None:
         headers = message.headers or {}

@@ -29,9 +29,6 @@ _T = TypeVar("_T")
 
 CONSUMER = "dispatcher"
 GROUP = "dispatcher"
-UNPIN = f"$JS.API.CONSUMER.UNPIN.{COMMANDS_STREAM}.{CONSUMER}"
-UNPIN_GROUP = json.dumps({"group": GROUP}).encode()
-"""Published by a gateway that stops: the next one need not wait until it is missed."""
 ACK_WAIT_SECONDS = 3
 """A gateway that says nothing about a command for so long has lost it to another."""
 MAX_UNACKED = 256

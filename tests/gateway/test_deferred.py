@@ -434,13 +434,15 @@ async def test_two_gateways_share_the_work_and_keep_the_order(nats_server: NatsS
         assert [result["order_id"] for result in results] == list(range(1, 51))
 
 
-async def test_the_one_that_stops_hands_over_at_once(nats_server: NatsServer) -> None:
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as outer:
-        async with running_gateway(nats_server.url, matcher_too=False, command_timeout_seconds=0.3) as inner:
-            for _ in range(3):
-                await completed(outer, await defer(inner.http, "POST", "/orders", ORDER))
-        result = await completed(outer, await defer(outer.http, "POST", "/orders", ORDER))
-        assert result["order_id"] == 4
+async def test_the_one_that_stops_hands_over_what_it_has_not_done(nats_server: NatsServer) -> None:
+    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as first:
+        await completed(first, await defer(first.http, "POST", "/orders", ORDER))
+        await first.matcher.go_away()
+        accepted = [await defer(first.http, "POST", "/orders", ORDER) for _ in range(10)]
+    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as second:
+        results = [await completed(second, each) for each in accepted]
+        assert [result["order_id"] for result in results] == list(range(1, 11))
+        assert placed_ids(second) == [each["command_id"] for each in accepted]
 
 
 async def test_a_broker_that_is_killed_has_lost_nothing(nats_server: NatsServer) -> None:
