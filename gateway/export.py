@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 from litestar.types import Receive, Scope, Send
+from msgspec.structs import fields
 
 from contracts.views import OrderView, TradeView
 from entry.commands import choice
@@ -80,7 +81,7 @@ ORDERS = Table(
     view="orders_decimal",
     key="order_id",
     first_since="first_order_since",
-    names=tuple(name for name in OrderView.__struct_fields__ if name != "trades"),
+    names=tuple(field.name for field in fields(OrderView) if field.required),  # the others are in answers to commands
     columns=_decimals(*_ORDER_DECIMALS, "display_quantity", "protection_price", "notional")
     | {name: _time(name) for name in _ORDER_TIMES},
     of_account="account = ?",
@@ -176,6 +177,7 @@ class Exports:
                 connection = await asyncpg.connect(self._url, server_settings=_SESSION)
                 await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
                 sequence = await connection.fetchval("SELECT sequence FROM recorder_position")
+                await connection.prepare(asked.statement)  # what is wrong with it shows now, not in the answer's middle
         except DOWN as error:
             log.warning("postgres: %s", error or type(error).__name__)
             raise unavailable() from error

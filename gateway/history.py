@@ -41,7 +41,12 @@ _INSTRUMENT = (
     "i.symbol, i.tick_size, i.lot_size, i.min_quantity, i.max_quantity, i.status AS instrument_status, "
     "i.lowest_price, i.highest_price, i.band_basis_points"
 )
-_ORDERS = f"SELECT o.*, {_INSTRUMENT} FROM orders o JOIN instruments i USING (symbol)"
+_ORDER = """
+o.order_id, o.client_order_id, o.account, o.side, o.type, o.time_in_force, o.post_only, o.price, o.quantity,
+o.filled_quantity, o.filled_notional, o.status, o.reason, o.created_at, o.updated_at, o.sequence, o.triggered,
+o.stop_price, o.display_quantity, o.protection_price, o.notional, o.expires_at, o.self_trade_prevention
+"""
+_ORDERS = f"SELECT {_ORDER}, {_INSTRUMENT} FROM orders o JOIN instruments i USING (symbol)"
 _TRADES = f"SELECT t.*, {_INSTRUMENT} FROM trades t JOIN instruments i USING (symbol)"
 _INSTRUMENTS = f"SELECT {_INSTRUMENT} FROM instruments i ORDER BY symbol"
 _ORDER_HISTORY = f"""
@@ -101,8 +106,10 @@ DOWN = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
 )
-"""What asking a Postgres that is away, starting, full or not yet set up can raise."""
+"""What asking a Postgres that is away, starting, full or not yet set up for this version can raise."""
 
 Row = asyncpg.Record
 

@@ -53,9 +53,10 @@ class Journal:
     def barrier(self) -> Written:
         return self._write(state_hash=self.engine.state_hash())
 
-    def commit(self, *pairs: tuple[Command, Outcome]) -> Written:
+    def commit(self, *pairs: tuple[Command, Outcome], time: int | None = None) -> Written:
         """A commit with these outcomes, whatever the engine would say."""
-        return self._write(commands=tuple(command for command, _ in pairs), outcomes=tuple(out for _, out in pairs))
+        commands, outcomes = tuple(command for command, _ in pairs), tuple(outcome for _, outcome in pairs)
+        return self._write(commands=commands, outcomes=outcomes, time=time)
 
     def play(self, *commands: Command) -> Written:
         """A commit of those commands that the engine accepts."""
@@ -68,6 +69,7 @@ class Journal:
         commands: tuple[Command, ...] = (),
         outcomes: tuple[Outcome, ...] = (),
         state_hash: bytes | None = None,
+        time: int | None = None,
     ) -> Written:
         chain = self._chain
         assert chain.journal_epoch is not None
@@ -77,7 +79,7 @@ class Journal:
             matcher_epoch=chain.matcher_epoch + (state_hash is not None),
             sequence=chain.sequence + 1,
             previous_hash=chain.hash,
-            time=chain.time + STEP,
+            time=chain.time + STEP if time is None else max(time, chain.time),
             commands=commands,
             outcomes=outcomes,
             state_hash=state_hash,
