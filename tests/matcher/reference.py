@@ -532,8 +532,7 @@ class ReferenceEngine:
             for number, item in enumerate(items):
                 if isinstance(item, kind):
                     self.events.append(ItemStarted(number))
-                    if isinstance(item, PlaceOrder) or self.find(item.order_id):
-                        self.carry_out(item)
+                    self.carry_out(item)
 
     # Canceling many
 

@@ -4,7 +4,8 @@ import pytest
 
 from contracts.messages import DefineInstrument
 from matcher.engine import Engine
-from tests.matcher.story import START, parse
+from tests.matcher.story import START
+from tests.matcher.story_commands import parse
 
 EVERYTHING = ["sell 5 @ 100 by anna as one", "buy 2 @ 100", "sell 5 @ 100", "buy 5 @ 99 post-only", "buy 1 market"]
 

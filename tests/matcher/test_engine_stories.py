@@ -1,13 +1,15 @@
 """Each story in stories/ comes out word for word: of the engine, and of the reference that random flows trust."""
 
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-import matcher.engine
-from contracts.messages import CancelReason, Command, Refusal, RejectReason, Result, Side
+from contracts.messages import CancelReason, Command, Event, Outcome, RejectReason, Repeated, Result
 from matcher.engine import Engine
-from tests.matcher.reference import Limits, ReferenceEngine
+from tests.matcher.reference import ReferenceEngine
+from tests.matcher.reference_orders import Limits
 from tests.matcher.story import Story, play, read_stories
 
 FOLDER = Path(__file__).parent / "stories"
@@ -16,29 +18,45 @@ STORIES = list(read_stories(FOLDER))
 every_story = pytest.mark.parametrize("story", STORIES, ids=lambda story: f"{story.file}: {story.title}")
 
 
-class CheckedEngine:
-    """The engine, asked to check itself after each command; a refused one must leave no trace."""
+class CheckedEngine(Engine):
+    """Asked to check itself after each command; one that was not carried out must leave no trace."""
 
-    def __init__(self) -> None:
-        self.engine = Engine()
-
-    def apply(self, command: Command, time: int) -> Result:
-        before = self.engine.state_hash()
-        result = self.engine.apply(command, time)
-        self.engine.check()
-        if isinstance(result, Refusal):
-            assert self.engine.state_hash() == before
+    def apply(self, command: Command, time: int, sequence: int = 0) -> Result:
+        before = self.state_hash()
+        result = super().apply(command, time, sequence)
+        self.check()
+        if not isinstance(result, Outcome):
+            assert self.state_hash() == before
         return result
 
-    def resting(self, symbol: str) -> list[tuple[Side, int, int, int]]:
-        return self.engine.resting(symbol)
+
+class RecordingEngine(ReferenceEngine):
+    """Keeps what it was told and what came of it."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self.history: list[tuple[Command, Result]] = []
+
+    def apply(self, command: Command, time: int, sequence: int = 0) -> Result:
+        result = super().apply(command, time, sequence)
+        self.history.append((command, result))
+        return result
 
 
 @every_story
 def test_story_of_the_engine(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in story.settings.items():
-        monkeypatch.setattr(matcher.engine, name.upper(), value)
+        assert set_limit(monkeypatch, name.upper(), value), f"the matcher has no limit {name}"
     assert list(play(story, CheckedEngine())) == story.lines
+
+
+def set_limit(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> int:
+    """In whichever module of the matcher uses it."""
+    modules = [module for key, module in list(sys.modules.items()) if key.startswith("matcher.")]
+    users = [module for module in modules if hasattr(module, name)]
+    for module in users:
+        monkeypatch.setattr(module, name, value)
+    return len(users)
 
 
 @every_story
@@ -46,10 +64,26 @@ def test_story_of_the_reference(story: Story) -> None:
     assert list(play(story, ReferenceEngine(Limits(**story.settings)))) == story.lines
 
 
-def test_every_reason_has_a_story() -> None:
-    told = "\n".join(line for story in STORIES for line in story.lines)
-    untold: list[RejectReason | CancelReason] = [
-        reason for reason in RejectReason if f"refused: {reason.value}" not in told
-    ]
-    untold += [reason for reason in CancelReason if f"({reason.value})" not in told]
-    assert not untold
+def test_everything_has_a_story() -> None:
+    """Every command, event, answer, and reason to refuse or to cancel."""
+    told: set[object] = set()
+    for story in STORIES:
+        engine = RecordingEngine(Limits(**story.settings))
+        assert list(play(story, engine))
+        for command, result in engine.history:
+            told |= {type(command), type(result)}
+            if isinstance(result, Outcome):
+                told |= set(map(type, result.events))
+    told |= {reason for reason in RejectReason if is_told(f"refused: {reason.value}")}
+    told |= {reason for reason in CancelReason if is_told(f"({reason.value})")}
+    assert {*Command.__args__, *Event.__args__, Repeated, *RejectReason, *CancelReason} - told == set()
+
+
+def is_told(words: str) -> bool:
+    return any(words in line for story in STORIES for line in story.lines)
+
+
+def test_titles_name_one_story_each() -> None:
+    """So that the documents can link to them."""
+    titles = Counter((story.file, story.title) for story in STORIES)
+    assert [title for title, count in titles.items() if count > 1] == []
