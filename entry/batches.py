@@ -82,11 +82,11 @@ def overtaken_item(command: OrderCommand, outcome: Outcome, sequence: int) -> Ba
     return problem_item(closed(command.order_id, status, sequence))
 
 
-def placed_otherwise(command: AllOrNothing, order_id: int) -> Refusal:
-    """Its orders were all placed before, but not by this batch."""
+def placed_otherwise(command: AllOrNothing, order_id: int) -> tuple[Refusal, int]:
+    """Its orders were all placed before, but not by this batch: what is wrong with which item."""
     item = next(
         number
         for number, each in enumerate(command.items)
         if isinstance(each, PlaceOrder) and each.client_order_id is not None
     )
-    return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", order_id, item)
+    return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", order_id), item

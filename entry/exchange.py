@@ -32,7 +32,7 @@ from entry.matcher_client import Decided, MatcherClient
 from entry.permissions import require, trading_account
 from entry.position import Position
 from entry.problems import Declined
-from entry.refusals import done_but_not_shown, name_not_found, of_item, refused
+from entry.refusals import done_but_not_shown, name_not_found, not_listed, of_item, refused
 from entry.submission import FindOrder, Submission
 from entry.views import (
     AccountLimitsView,
@@ -214,7 +214,9 @@ class Exchange:
     async def set_instrument_status(self, symbol: str, body: bytes, access: Access = OPEN) -> Done[InstrumentView]:
         require(access, Scope.ADMIN)
         command = administration.instrument_status(symbol, read_fields(body, administration.STATUS_FIELDS))
-        instrument = await self._instruments.get(symbol)
+        instrument = await self._instruments.find(symbol)
+        if instrument is None:
+            raise not_listed(symbol)
         decided = await self._submission.submit(command, instrument, access)
         changed = await self._instruments.with_status(instrument, command.status)
         return Done(instrument_view(changed), decided.part.sequence)
@@ -387,7 +389,8 @@ class Exchange:
             raise done_but_not_shown(repeated.order_id, repeated.sequence) from error
         if same_batch(command, first.whole):
             return first.part, first.outcome
-        raise refused(command, batches.placed_otherwise(command, repeated.order_id), sequence, None)
+        refusal, item = batches.placed_otherwise(command, repeated.order_id)
+        raise of_item(refused(command.items[item], refusal, sequence, None), item)
 
 
 def _outcome(decided: Decided) -> Outcome:

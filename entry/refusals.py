@@ -20,7 +20,7 @@ from contracts.messages import (
 )
 from contracts.views import Instrument
 from entry.administration import delay_advice
-from entry.problems import CODES, Declined, Problem
+from entry.problems import CODES, Declined, Problem, quoted
 from entry.values import notional_advice, price_advice, quantity_advice
 
 _ADVICE = {
@@ -102,6 +102,12 @@ def not_found(order_id: int, sequence: int | None = None) -> Declined:
 def name_not_found(account: str, client_order_id: str) -> Declined:
     detail = f"The account {account} has no order with the client_order_id {client_order_id}."
     return Declined(Problem(code=RejectReason.UNKNOWN_ORDER.value, detail=detail, field="client_order_id"))
+
+
+def not_listed(symbol: str) -> Declined:
+    """The symbol of an address: what is not there is not found."""
+    detail = f"No instrument {quoted(symbol)} is listed; GET /instruments lists them."
+    return Declined(Problem(code=RejectReason.UNKNOWN_SYMBOL.value, detail=detail, field="symbol", status=404))
 
 
 def not_resting(order_id: int, sequence: int) -> Declined:

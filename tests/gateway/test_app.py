@@ -4,29 +4,16 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from contracts.messages import CancelOrder
-from entry.problems import CODES
 from tests.support.gateways import Gateway, running_gateway
+from tests.support.problems import problem
 from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.stack
 
 JSON = {"content-type": "application/json"}
-
-
-def problem(response: httpx.Response, status: int, code: str) -> Any:
-    assert response.headers["content-type"] == "application/problem+json", response.text
-    found = response.json()
-    assert (response.status_code, found["status"], found["code"]) == (status, status, code), response.text
-    assert found["type"] == f"/docs/errors#{code}"
-    assert found["title"] == CODES[code].title
-    assert len(found["detail"]) > 20
-    if status == 503:
-        assert int(response.headers["retry-after"]) >= 1
-    return found
 
 
 async def test_an_order_is_answered_with_its_trades(gateway: Gateway) -> None:

@@ -66,6 +66,8 @@ class PlayedMatcher:
     overloaded: bool = False
     garbled: bool = False
     requests: list[tuple[ClientCommand, ...]] = field(default_factory=list)
+    worked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set after each request."""
     _subscription: Subscription | None = None
 
     async def start(self) -> None:
@@ -104,6 +106,7 @@ class PlayedMatcher:
                 self.loses_answers -= 1
             else:
                 await self._reply(message, answer)
+        self.worked.set()
 
     async def _answer(self, commands: tuple[ClientCommand, ...]) -> Answer:
         """In two parts when there is more than one command, as of a request that spans commits."""
