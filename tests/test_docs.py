@@ -33,12 +33,19 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def test_every_subject_is_documented() -> None:
-    text = page("streams.md").replace("<symbol>", "X")
-    constants = [
-        value for name, value in vars(subjects).items() if name.isupper() and name not in ("PUBLIC_MARKET_DATA",)
-    ]
-    for subject in [*constants, subjects.market_trades("X"), subjects.market_book("X")]:
-        assert f"`{subject}`" in text, subject
+    text = page("nats.md").replace("<symbol>", "X").replace("<interval>", "1m").replace("<account>", "anna")
+    constants = {value for name, value in vars(subjects).items() if name.isupper()}
+    constants -= {subjects.PUBLIC_MARKET_DATA, subjects.ACCOUNT_ORDERS}  # patterns of those below
+    made = {
+        subjects.market_trades("X"),
+        subjects.market_book("X"),
+        subjects.market_ticker("X"),
+        subjects.market_candles("X", "1m"),
+        subjects.market_status("X"),
+        subjects.account_orders("anna"),
+        *(subjects.account_request("anna", each) for each in ("place", "amend", "cancel", "cancel_all", "batch")),
+    }
+    assert {subject for subject in constants | made if f"`{subject}`" not in text} == set()
 
 
 @pytest.mark.parametrize("reason", list(CancelReason))

@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from runtime.connection import without_password
 from tests.support.servers import temporary_folder, wait_until
 from tests.support.stack import PARTS, Stack, running_stack
 
@@ -58,7 +59,7 @@ def test_run_json_tells_programs_where_everything_is(own_stack: Stack) -> None:
 
 def test_the_addresses_are_printed(own_stack: Stack) -> None:
     addresses = own_stack.run_file
-    for address in (addresses.http, addresses.ws, addresses.nats):
+    for address in (addresses.http, addresses.ws, without_password(addresses.nats)):
         assert address in own_stack.output
 
 

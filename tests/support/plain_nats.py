@@ -30,6 +30,8 @@ class Message(NamedTuple):
     reply: str
     headers: dict[str, str]
     payload: bytes
+    subscription: int
+    """The number that `subscribe` gave. What a stream delivers has the stream's subject, not that of the inbox."""
 
 
 class PlainNats:
@@ -100,20 +102,20 @@ class PlainNats:
         self._received.clear()
         return found
 
-    def ask(self, subject: str, payload: bytes = b"") -> str:
-        """Send a request; its answers come in with `next`. The inbox that they come to."""
+    def ask(self, subject: str, payload: bytes = b"") -> int:
+        """Send a request; its answers come in with `next`. The subscription that they come to."""
         inbox = f"{self._inbox}.{secrets.token_hex(11)}"
-        self.subscribe(inbox)
+        number = self.subscribe(inbox)
         self.publish(subject, payload, inbox)
-        return inbox
+        return number
 
     def request(self, subject: str, payload: bytes = b"", seconds: float = 10) -> Message:
         """The first answer. Raises Silence, NoResponders, or Refused."""
-        inbox = self.ask(subject, payload)
+        number = self.ask(subject, payload)
         if errors := self.flush():
             raise Refused(errors[0])
         self._socket.settimeout(seconds)
-        while not (found := [each for each in self._received if each.subject == inbox]):
+        while not (found := [each for each in self._received if each.subscription == number]):
             self._take()
         self._received.remove(found[0])
         if found[0].headers.get("Status") == "503":
@@ -148,10 +150,10 @@ class PlainNats:
 
     def _message(self, verb: str, fields: list[str]) -> Message:
         sizes = 2 if verb == "HMSG" else 1
-        subject, _, *reply = fields[:-sizes]
+        subject, number, *reply = fields[:-sizes]
         total, head = int(fields[-1]), int(fields[-2]) if verb == "HMSG" else 0
         content = self._exactly(total + 2)[:-2]
-        return Message(subject, "".join(reply), _headers(content[:head].decode()), content[head:])
+        return Message(subject, "".join(reply), _headers(content[:head].decode()), content[head:], int(number))
 
     def _line(self) -> str:
         while b"\r\n" not in self._buffer:
