@@ -186,10 +186,10 @@ class Deferral:
 
     async def _answer_before(self, command: DeferredCommand) -> HttpAnswer | None:
         """The answer if this was stored before. Raises Declined when what was stored is something else."""
-        result = await self._store.result(command.command_id)
-        before = await self._store.pending(command.command_id) if result is None else result.command
-        if before is None:
+        found = await self._find(command.command_id)
+        if found is None:
             return None
+        before, result = found
         if before.fingerprint != command.fingerprint:
             raise declined(
                 "idempotency_key_reused",
