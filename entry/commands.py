@@ -146,7 +146,7 @@ def order_number(fields: Fields) -> int:
         raise missing("order_id", "the number that the answer to the order gave")
     if not isinstance(value, str):
         raise wrong_type("order_id", value, "a whole number")
-    return order_id(value)
+    return order_id(values.same_number(value) if isinstance(value, Number) else value)
 
 
 def order_id(written: str) -> int:

@@ -23,6 +23,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNIT = Step(1, 0)
+_DIGITS = re.compile(r"-?[0-9]{1,41}")
 _EXACT = Context(prec=200)
 
 
@@ -91,16 +92,16 @@ def notional_limit(fields: Fields, instrument: Instrument, name: str) -> int | N
 
 
 def whole(fields: Fields, name: str) -> int | None:
-    """A whole number, however it is written (10, "10", 1e1), of any size."""
+    """A whole number of any size: its digits in a string, or any JSON number that is whole."""
     value = fields.get(name)
     if value is None:
         return None
     if not isinstance(value, str):
         raise wrong_type(name, value, "a whole number")
-    try:
-        return _UNIT.parse(value)
-    except (NotDecimal, OffStep):
-        raise declined("invalid_value", f"{name} must be a whole number, not {quoted(value)}.", name) from None
+    digits = same_number(value) if isinstance(value, Number) else value
+    if not _DIGITS.fullmatch(digits):
+        raise declined("invalid_value", f"{name} must be a whole number, not {quoted(value)}.", name)
+    return int(digits)
 
 
 def moment(fields: Fields, name: str) -> int | None:
@@ -125,12 +126,8 @@ def microseconds(fields: Fields, name: str) -> int | None:
     written = literal(fields, name)
     if written is None:
         return None
-    return _steps(
-        written,
-        Step(1, 6),
-        name,
-        lambda: declined("invalid_value", f"{name} takes at most six decimals: {quoted(written)} has more.", name),
-    )
+    code, advice = RejectReason.INVALID_DELAY.value, f"{name} takes at most six decimals; {quoted(written)} has more."
+    return _steps(written, Step(1, 6), name, lambda: declined(code, advice, name))
 
 
 def size(fields: Fields, name: str) -> str:
