@@ -158,6 +158,12 @@ async def test_a_database_that_is_not_set_up_yet(database: str) -> None:
     await close_pool(pool)
 
 
+async def until_refused(history: History) -> None:
+    """A process of Postgres may outlive its parent for a moment."""
+    while True:
+        await history.order(1)
+
+
 async def test_a_restarted_postgres_is_asked_again_at_once() -> None:
     with temporary_folder() as folder:
         server: PostgresServer = start_postgres(folder)
@@ -170,8 +176,7 @@ async def test_a_restarted_postgres_is_asked_again_at_once() -> None:
             assert await history.order(1) is None
             server.kill()
             with pytest.raises(Declined):
-                while True:  # a process of Postgres may outlive its parent for a moment
-                    await history.order(1)
+                await until_refused(history)
             server.start()
             assert await history.order(1) is None
             await close_pool(pool)
