@@ -3,14 +3,16 @@ comes of it, and who is told."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
+import nats
 import pytest
 from nats.js.errors import NotFoundError
 
 from contracts.keys import Access
 from contracts.messages import PlaceOrder
-from contracts.subjects import COMMANDS_STREAM
+from contracts.subjects import COMMAND_RESULTS, COMMANDS_STREAM
 from entry.exchange import Exchange
 from gateway import deferred_dispatch
 from tests.support.deferral import ASYNC, ORDER, command, defer, settled
@@ -22,9 +24,19 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-async def gateway(nats_server: NatsServer) -> AsyncIterator[Gateway]:
-    """On a broker of its own: what one test leaves behind must not be carried out in the next."""
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as running:
+async def broker(module_nats_server: NatsServer) -> NatsServer:
+    """Without commands: what one test leaves behind must not be carried out in the next."""
+    connection = await nats.connect(module_nats_server.url)
+    for stream in (COMMANDS_STREAM, f"KV_{COMMAND_RESULTS}"):
+        with suppress(NotFoundError):
+            await connection.jsm().delete_stream(stream)
+    await connection.close()
+    return module_nats_server
+
+
+@pytest.fixture
+async def gateway(broker: NatsServer) -> AsyncIterator[Gateway]:
+    async with running_gateway(broker.url, command_timeout_seconds=0.3) as running:
         yield running
 
 
@@ -220,9 +232,9 @@ async def test_an_overloaded_matcher_is_asked_again(gateway: Gateway) -> None:
     assert (await completed(gateway, accepted))["order_id"] == 1
 
 
-async def test_an_instrument_that_cannot_be_looked_up_is_no_obstacle(nats_server: NatsServer) -> None:
+async def test_an_instrument_that_cannot_be_looked_up_is_no_obstacle(broker: NatsServer) -> None:
     """No matcher has ever been there: what needs the instrument is checked when it is carried out."""
-    async with running_gateway(nats_server.url, matcher_too=False, command_timeout_seconds=0.3) as gateway:
+    async with running_gateway(broker.url, matcher_too=False, command_timeout_seconds=0.3) as gateway:
         good = await defer(gateway.http, "POST", "/orders", ORDER)
         bad = await defer(gateway.http, "POST", "/orders", ORDER | {"price": "100.001"})
         unlisted = await defer(gateway.http, "POST", "/orders", ORDER | {"symbol": "NONE"})
@@ -235,8 +247,8 @@ async def test_an_instrument_that_cannot_be_looked_up_is_no_obstacle(nats_server
         assert (await failed(gateway, unlisted))["code"] == "unknown_symbol"
 
 
-async def test_what_waits_too_long_fails(nats_server: NatsServer) -> None:
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.2, deferred_patience_seconds=0.5) as gateway:
+async def test_what_waits_too_long_fails(broker: NatsServer) -> None:
+    async with running_gateway(broker.url, command_timeout_seconds=0.2, deferred_patience_seconds=0.5) as gateway:
         await gateway.matcher.go_away()
         accepted = await defer(gateway.http, "POST", "/orders", ORDER)
         assert (await failed(gateway, accepted))["code"] == "command_expired"
@@ -401,8 +413,8 @@ async def test_cancels_keep_their_place_among_the_others(gateway: Gateway) -> No
     assert (await completed(gateway, placed))["status"] == "open"
 
 
-async def test_a_full_stream_refuses(nats_server: NatsServer) -> None:
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.3, deferred_commands=3) as gateway:
+async def test_a_full_stream_refuses(broker: NatsServer) -> None:
+    async with running_gateway(broker.url, command_timeout_seconds=0.3, deferred_commands=3) as gateway:
         await gateway.matcher.go_away()
         accepted = [await defer(gateway.http, "POST", "/orders", ORDER, key=f"k-{number}") for number in range(3)]
         response = await gateway.http.post("/orders", json=ORDER, headers=ASYNC | {"idempotency-key": "k-3"})
@@ -419,10 +431,10 @@ async def test_a_full_stream_refuses(nats_server: NatsServer) -> None:
 # Several gateways, and no broker
 
 
-async def test_two_gateways_share_the_work_and_keep_the_order(nats_server: NatsServer) -> None:
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as first:
+async def test_two_gateways_share_the_work_and_keep_the_order(broker: NatsServer) -> None:
+    async with running_gateway(broker.url, command_timeout_seconds=0.3) as first:
         await first.matcher.go_away()
-        async with running_gateway(nats_server.url, matcher_too=False, command_timeout_seconds=0.3) as second:
+        async with running_gateway(broker.url, matcher_too=False, command_timeout_seconds=0.3) as second:
             gateways = [first.http, second.http]
             accepted = [await defer(gateways[number % 2], "POST", "/orders", ORDER) for number in range(50)]
             await asyncio.sleep(0.5)
@@ -434,12 +446,12 @@ async def test_two_gateways_share_the_work_and_keep_the_order(nats_server: NatsS
         assert [result["order_id"] for result in results] == list(range(1, 51))
 
 
-async def test_the_one_that_stops_hands_over_what_it_has_not_done(nats_server: NatsServer) -> None:
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as first:
+async def test_the_one_that_stops_hands_over_what_it_has_not_done(broker: NatsServer) -> None:
+    async with running_gateway(broker.url, command_timeout_seconds=0.3) as first:
         await completed(first, await defer(first.http, "POST", "/orders", ORDER))
         await first.matcher.go_away()
         accepted = [await defer(first.http, "POST", "/orders", ORDER) for _ in range(10)]
-    async with running_gateway(nats_server.url, command_timeout_seconds=0.3) as second:
+    async with running_gateway(broker.url, command_timeout_seconds=0.3) as second:
         results = [await completed(second, each) for each in accepted]
         assert [result["order_id"] for result in results] == list(range(1, 11))
         assert placed_ids(second) == [each["command_id"] for each in accepted]
