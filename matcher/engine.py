@@ -85,15 +85,13 @@ class Budget:
 
     def reaches(self, price: int) -> bool:
         """Is it enough for one lot?"""
-        if self.left < price:
-            return False
-        self.price = price
-        return True
+        return self.left >= price
 
     def spend(self, quantity: int, price: int) -> int:
         """As much of the quantity as it is enough for."""
         quantity = min(quantity, self.left // price)
         self.left -= quantity * price
+        self.price = price
         return quantity
 
 
@@ -355,7 +353,7 @@ class Engine:
         reason = self._trade(order, book, makers, limit, work)
         work.budget = None
         filled = order.filled
-        spent = not order.remaining or (reason is None and makers.reaches(limit))
+        spent = not order.remaining or not budget.left or (reason is None and makers.reaches(limit))
         if spent:
             quantity = filled or 1
             reason = None if filled else CancelReason.NO_LIQUIDITY
@@ -385,13 +383,13 @@ class Engine:
                 reason = CancelReason.FILL_LIMIT
                 break
             work.fills_left -= 1
-            if level is not touched:
-                work.levels[makers, level.price] = touched = level
             if prevents and maker.holding is holding:
                 if self._prevent_self_trade(taker, maker, work):
                     reason = CancelReason.SELF_TRADE_PREVENTION
                     break
                 continue
+            if level is not touched:
+                work.levels[makers, level.price] = touched = level
             first_price, price = first_price or level.price, level.price
             remaining, shown = taker.remaining, maker.remaining - maker.hidden
             quantity = shown if shown < remaining else remaining
@@ -426,6 +424,8 @@ class Engine:
         """Two orders of one account have met. True when the rest of the taker is to be canceled."""
         assert taker.terms is not None
         mode = taker.terms.self_trade_prevention
+        if work.budget is not None:
+            work.budget.price = maker.price
         if mode is SelfTradePrevention.CANCEL_NEWEST:
             return True
         if mode is SelfTradePrevention.DECREMENT and work.budget is None:
@@ -439,8 +439,10 @@ class Engine:
         if quantity == maker.remaining:
             self._cancel_order(maker, CancelReason.SELF_TRADE_PREVENTION, work)
         else:
-            assert maker.level is not None
-            maker.level.quantity -= maker.reduce(quantity)
+            level = maker.level
+            assert level is not None
+            level.quantity -= maker.reduce(quantity)
+            work.levels[maker.holding.book.own(maker.side), level.price] = level
             work.events.append(OrderReduced(maker.state))
         if quantity == taker.remaining:
             return True
@@ -607,9 +609,7 @@ class Engine:
                 work.events.append(job.announcement)
                 job.announcement = None
             while job.orders and len(work.events) < MAX_EVENTS:
-                order = job.orders.popleft()
-                if order.order_id in self._open:  # another job of the same outcome may have canceled it
-                    self._cancel_order(order, job.reason, work)
+                self._cancel_order(job.orders.popleft(), job.reason, work)
             if not job.orders:
                 self._cancelations.popleft()
 
@@ -701,14 +701,15 @@ class Engine:
     # Time
 
     def _advance_clock(self, time: int) -> Outcome:
-        due = [order_id for _, order_id in self._expiries.irange(maximum=(time, MAX_ID))]
+        due = {order_id: None for _, order_id in self._expiries.irange(maximum=(time, MAX_ID))}
         if due:
             self._cancelations.append(Cancelation([self._open[order_id] for order_id in due], CancelReason.EXPIRED))
         for deadline, name in list(self._deadlines):
             if deadline > time:
                 break
             self._disarm(name)
-            orders = sorted(self._accounts[name].orders, key=_order_id)
+            others = [order for order in self._accounts[name].orders if order.order_id not in due]
+            orders = sorted(others, key=_order_id)
             self._cancelations.append(Cancelation(orders, CancelReason.DEAD_MANS_SWITCH, CancelAllElapsed(name)))
         return self._finish(self._work)
 
