@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: up test check fast chaos bench lock clean help
+.PHONY: up test check fast chaos soak bench lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -33,6 +33,10 @@ check: $(READY) ## format, lint, strict types, fast tests
 
 chaos: $(READY) ## the long fault tests
 	PRICETIME_CHAOS_KILLS=200 $(BIN)/python -m pytest tests/faults -q --timeout 3600
+
+soak: $(READY) ## a million commands and more, engine and reference compared after each
+	PRICETIME_FLOW_COMMANDS=24000 PRICETIME_FLOW_EXAMPLES=5000 \
+	  $(BIN)/python -m pytest tests/matcher/test_engine_against_reference.py -q --timeout 3600
 
 bench: $(READY) ## measure, each figure beside its floor
 	$(BIN)/python -m bench

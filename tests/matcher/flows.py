@@ -504,7 +504,8 @@ class Flow:
     def define(self) -> DefineInstrument:
         smallest = self.random.randint(1, 3)
         largest = self.random.choice((30, MAX_LOTS, MAX_LOTS, MAX_QUANTITY))
-        return DefineInstrument(self.symbol(), "0.01", "0.001", smallest, largest)
+        tick_size = "0.1" if self.chance(0.1) else "0.01"
+        return DefineInstrument(self.symbol(), tick_size, "0.001", smallest, largest)
 
     def bands(self) -> DefineInstrument:
         middle, spread = self.profile.middle, self.profile.spread

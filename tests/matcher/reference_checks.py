@@ -411,14 +411,21 @@ def batch_faults(engine: "ReferenceEngine", items: tuple[OrderCommand, ...]) -> 
     """Of the batch as such, whatever its items say."""
     if not 1 <= len(items) <= engine.limits.max_commands:
         yield Refusal(RejectReason.INVALID_BATCH, "items")
-    order_ids = [None if isinstance(item, PlaceOrder) else item.order_id for item in items]
-    for number, order_id in enumerate(order_ids):
-        if order_id is not None and order_id in order_ids[:number]:
+    for number, item in enumerate(items):
+        before = items[:number]
+        if isinstance(item, PlaceOrder):
+            if item.client_order_id is not None and any(names_alike(item, other) for other in before):
+                yield Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", item=number)
+        elif any(not isinstance(other, PlaceOrder) and other.order_id == item.order_id for other in before):
             yield Refusal(RejectReason.SAME_ORDER_TWICE, "order_id", item=number)
-    names = [(item.account, item.client_order_id) if isinstance(item, PlaceOrder) else None for item in items]
-    for number, name in enumerate(names):
-        if name is not None and name[1] is not None and name in names[:number]:
-            yield Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", item=number)
+
+
+def names_alike(order: PlaceOrder, other: OrderCommand) -> bool:
+    """Whether both have the same client order id."""
+    return isinstance(other, PlaceOrder) and (order.account, order.client_order_id) == (
+        other.account,
+        other.client_order_id,
+    )
 
 
 def item_faults(engine: "ReferenceEngine", items: tuple[OrderCommand, ...], time: int) -> Faults:

@@ -1,6 +1,5 @@
 """Each story in stories/ comes out word for word: of the engine, and of the reference that random flows trust."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from contracts.messages import CancelReason, Command, Event, Outcome, RejectReason, Repeated, Result
 from matcher.engine import Engine
+from tests.matcher.limits import set_limit
 from tests.matcher.reference import ReferenceEngine
 from tests.matcher.reference_orders import Limits
 from tests.matcher.story import Story, play, read_stories
@@ -46,17 +46,8 @@ class RecordingEngine(ReferenceEngine):
 @every_story
 def test_story_of_the_engine(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in story.settings.items():
-        assert set_limit(monkeypatch, name.upper(), value), f"the matcher has no limit {name}"
+        set_limit(monkeypatch, name, value)
     assert list(play(story, CheckedEngine())) == story.lines
-
-
-def set_limit(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> int:
-    """In whichever module of the matcher uses it."""
-    modules = [module for key, module in list(sys.modules.items()) if key.startswith("matcher.")]
-    users = [module for module in modules if hasattr(module, name)]
-    for module in users:
-        monkeypatch.setattr(module, name, value)
-    return len(users)
 
 
 @every_story
