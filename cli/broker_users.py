@@ -80,6 +80,7 @@ def with_login(address: str, user: str, password: str) -> str:
 
 def prepare_broker_users(folder: Path) -> BrokerUsers:
     """Read the passwords, and make those that are missing: all of them, the first time."""
+    write_accounts(folder)
     with _locked(folder):
         path = folder / "passwords.json"
         passwords = _read(path, dict[str, str])
@@ -87,8 +88,13 @@ def prepare_broker_users(folder: Path) -> BrokerUsers:
         if missing:
             passwords |= {name: new_password() for name in missing}
             _write(path, msgspec.json.format(msgspec.json.encode(passwords)).decode())
-        _write(folder / "accounts.conf", accounts_configuration(_logins(folder)))
     return BrokerUsers(folder.resolve(), passwords)
+
+
+def write_accounts(folder: Path) -> None:
+    """Anew, as this version of the program has it."""
+    with _locked(folder):
+        _write(folder / "accounts.conf", accounts_configuration(_logins(folder)))
 
 
 def write_configuration(users: BrokerUsers, shipped: Path) -> None:

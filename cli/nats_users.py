@@ -20,10 +20,20 @@ from pathlib import Path
 import nats
 from nats.errors import Error as NatsError
 
-from cli.broker_users import Login, add_login, list_logins, prepare_broker_users, remove_login, with_login
+from cli.broker_users import (
+    Login,
+    add_login,
+    list_logins,
+    prepare_broker_users,
+    remove_login,
+    with_login,
+    write_accounts,
+    write_anyone,
+)
 from cli.errors import CommandError
 from cli.runfile import read_run_file, run_file_path
 from runtime.connection import without_password
+from runtime.settings import load_settings
 
 _TRIES = 30
 _PAUSE_SECONDS = 0.2
@@ -41,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     url = commands.add_parser("url", help="print the address of NATS with a user's name and password")
     url.add_argument("name", metavar="NAME", help="a login, or operator, admin, market")
     listing = commands.add_parser("list", help="show the logins")
-    for command in (add, remove, url, listing):
+    prepare = commands.add_parser("prepare", help="for containers: write what nats-server includes")
+    for command in (add, remove, url, listing, prepare):
         command.add_argument(
             "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the exchange"
         )
@@ -57,6 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{removed.name} is removed.{_taken_over(arguments.data, removed, wanted=False)}")
         case "url":
             print(with_login(_address(arguments.data), arguments.name, _password(folder, arguments.name)))
+        case "prepare":
+            write_accounts(folder)
+            write_anyone(folder, may_trade=load_settings().nats_open)
         case _:
             print("\n".join(_rows(list_logins(folder))))
     return 0

@@ -3,7 +3,9 @@ broker's configuration and its health check."""
 
 import os
 import re
+import shutil
 import signal
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.servers import nats_executable
+from cli.broker_users import USERS, list_logins, with_login
+from cli.main import main
+from cli.processes import Program
+from cli.servers import nats_executable, nats_plan
 from runtime.healthcheck import CHECKS
 from runtime.settings import load_settings
+from tests.support.plain_nats import PlainNats
+from tests.support.servers import NatsServer
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
@@ -100,7 +107,7 @@ def test_the_environment_of_each_service_is_understood(name: str, services: dict
     assert service["command"] == ["python", "-m", name]
     assert (ROOT / name / "__main__.py").exists()
     settings = load_settings(service["environment"])
-    assert settings.nats_url == "nats://nats:4222"
+    assert settings.nats_url == f"nats://{name}:${{PRICETIME_NATS_PASSWORD_{name.upper()}}}@nats:4222"
     assert settings.nats_monitor_url == "http://nats:8222"
 
 
@@ -109,7 +116,7 @@ def test_what_must_survive_lies_in_volumes(compose: dict[str, Any], services: di
     assert "nats-data:/data" in mounted["nats"]
     assert services["nats"]["environment"]["PRICETIME_NATS_STORE"] == "/data"
     assert mounted["postgres"] == ["postgres-data:/var/lib/postgresql"]  # where the image of Postgres 18 keeps it
-    assert set(compose["volumes"]) == {"nats-data", "postgres-data", "broadcaster-data"}
+    assert set(compose["volumes"]) == {"nats-data", "nats-users", "postgres-data", "broadcaster-data"}
 
 
 def test_postgres_is_reached_by_those_who_use_it_only(compose: dict[str, Any], services: dict[str, Any]) -> None:
@@ -129,8 +136,7 @@ def test_both_ways_of_running_share_the_configuration_that_syncs_every_write() -
         assert "include pricetime.conf" in (ROOT / "nats" / name).read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["local.conf", "compose.conf"])
-def test_a_real_server_accepts_the_configuration(name: str, tmp_path: Path) -> None:
+def test_a_real_server_accepts_the_configuration_of_one_machine(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PRICETIME_NATS_STORE": str(tmp_path),
@@ -138,10 +144,101 @@ def test_a_real_server_accepts_the_configuration(name: str, tmp_path: Path) -> N
         "PRICETIME_NATS_LISTEN": '"127.0.0.1:-1"',
         "PRICETIME_NATS_MONITOR": '"127.0.0.1:-1"',
     }
-    command = [nats_executable(), "-t", "-c", str(ROOT / "nats" / name)]
+    command = [nats_executable(), "-t", "-c", str(ROOT / "nats" / "local.conf")]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert "is valid" in done.stdout + done.stderr
+
+
+# Users of NATS
+
+
+def made_env(folder: Path) -> dict[str, str]:
+    """What nats/make-env.sh makes."""
+    subprocess.run(["sh", str(ROOT / "nats" / "make-env.sh"), str(folder / ".env")], check=True, timeout=30)
+    return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+
+
+def test_passwords_are_made_once_for_their_owner_only(tmp_path: Path) -> None:
+    first = made_env(tmp_path)
+    assert set(first) == {f"PRICETIME_NATS_PASSWORD_{user.upper()}" for user in USERS}
+    assert all(re.fullmatch("p[0-9a-f]{40}", password) for password in first.values())
+    assert len(set(first.values())) == len(first)
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    assert made_env(tmp_path) == first
+
+
+def test_an_env_file_that_is_there_keeps_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=mine\nPRICETIME_NATS_PASSWORD_ADMIN=chosen\n")
+    made = made_env(tmp_path)
+    assert made["POSTGRES_PASSWORD"] == "mine"
+    assert made["PRICETIME_NATS_PASSWORD_ADMIN"] == "chosen"
+    assert len(made) == len(USERS) + 1
+
+
+def test_without_passwords_nothing_starts_and_it_says_what_to_do(services: dict[str, Any]) -> None:
+    asked = {name: value for name, value in services["nats"]["environment"].items() if "PASSWORD" in name}
+    assert asked == {
+        name: f"${{{name}:?run sh nats/make-env.sh}}"
+        for name in (f"PRICETIME_NATS_PASSWORD_{user.upper()}" for user in USERS)
+    }
+
+
+def test_each_service_knows_its_own_password_only(services: dict[str, Any]) -> None:
+    for name in SERVICES:
+        known = set(re.findall(r"PRICETIME_NATS_PASSWORD_\w+", str(services[name])))
+        assert known == {f"PRICETIME_NATS_PASSWORD_{name.upper()}"}
+
+
+def test_the_passwords_stay_out_of_git_and_of_the_image() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"  # only what is named goes in
+
+
+@pytest.mark.stack
+def test_the_containers_have_the_same_users_with_the_same_rights(
+    services: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files laid out as the volumes lay them out, and a real server on them, on ports of its own."""
+    etc = {volume.split(":")[1]: volume.split(":")[0] for volume in services["nats"]["volumes"]}
+    assert etc["/etc/pricetime"] == "./nats"
+    assert services["nats-users"]["volumes"] == [f"{etc['/etc/pricetime-users']}:/data/.pricetime/nats-users"]
+    monkeypatch.setenv("PRICETIME_NATS_OPEN", "false")
+    assert main([*services["nats-users"]["entrypoint"][1:], "prepare", "--data", str(tmp_path)]) == 0
+    assert main(["nats-users", "add", "anna", "--data", str(tmp_path)]) == 0
+    (tmp_path / "nats-users").rename(tmp_path / "pricetime-users")
+    shutil.copytree(ROOT / "nats", tmp_path / "pricetime")
+    plan = nats_plan(tmp_path / "store")
+    configuration = tmp_path / "pricetime" / "compose.conf"
+    text = configuration.read_text().replace("server_name: pricetime", f"server_name: {plan.name}")
+    text = text.replace("0.0.0.0:4222", f"127.0.0.1:{plan.port}").replace(
+        "0.0.0.0:8222", f"127.0.0.1:{plan.monitor_port}"
+    )
+    configuration.write_text(text)
+    passwords = made_env(tmp_path)
+    program = Program(
+        name="nats",
+        command=(nats_executable(), "-c", str(configuration)),
+        environment={"PRICETIME_NATS_STORE": str(tmp_path / "store"), **passwords},
+    )
+    server = NatsServer(program, tmp_path / "nats.log", plan)
+    server.start()
+    try:
+        matcher = with_login(server.url, "matcher", passwords["PRICETIME_NATS_PASSWORD_MATCHER"])
+        with PlainNats(matcher) as client:
+            client.publish("journal", b"?")
+            assert client.flush() == []
+        with PlainNats(server.url) as client:
+            client.subscribe("market.>")
+            assert client.flush() == []
+            client.publish("orders.place", b"?")
+            assert client.flush() != []
+        [anna] = list_logins(tmp_path / "pricetime-users")
+        with PlainNats(with_login(server.url, anna.name, anna.password)) as client:
+            client.subscribe("accounts.anna.orders")
+            assert client.flush() == []
+    finally:
+        server.stop()
 
 
 def test_nats_holds_configuration_only() -> None:
