@@ -190,6 +190,14 @@ def test_each_service_knows_its_own_password_only(services: dict[str, Any]) -> N
         assert known == {f"PRICETIME_NATS_PASSWORD_{name.upper()}"}
 
 
+def test_the_operator_has_a_container_for_its_commands(services: dict[str, Any]) -> None:
+    operator = services["operator"]
+    assert operator["entrypoint"] == ["pricetime"]
+    assert operator["profiles"] == ["tools"]  # not started with the others
+    url = load_settings(operator["environment"]).nats_url
+    assert url == "nats://operator:${PRICETIME_NATS_PASSWORD_OPERATOR}@nats:4222"
+
+
 def test_the_passwords_stay_out_of_git_and_of_the_image() -> None:
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"  # only what is named goes in
