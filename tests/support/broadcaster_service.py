@@ -24,6 +24,8 @@ class BroadcasterService:
 
     nats_url: str
     folder: Path
+    settings: dict[str, object] = field(default_factory=dict)
+    """PRICETIME_* variables by their short names."""
     listening: socket.socket = field(init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -49,6 +51,7 @@ class BroadcasterService:
             "PRICETIME_NATS_URL": self.nats_url,
             "PRICETIME_DATA_DIR": str(self.folder),
             "PRICETIME_WS_FD": str(self.listening.fileno()),
+            **{f"PRICETIME_{name.upper()}": str(value) for name, value in self.settings.items()},
         }
         with (self.folder / "broadcaster.log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """A client of /ws for tests. Every frame that it sends or gets is held against the AsyncAPI document.
 
-async with StreamClient.connected(broadcaster.port) as client:
+async with exchange.client() as client:
     answer = await client.request("subscribe", channel="book", symbol="BTC-USD")
     snapshot = await client.data("book")
 """
@@ -8,8 +8,8 @@ async with StreamClient.connected(broadcaster.port) as client:
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,9 +18,13 @@ import jsonschema_rs
 import websockets
 
 from broadcaster.asyncapi import ANSWERS, DATA, REQUESTS, document
+from contracts.messages import ClientCommand, DefineInstrument, Outcome
+from tests.support.broadcaster_service import BroadcasterService
+from tests.support.matchers import Matchers, client_of
+from tests.support.servers import NatsServer, start_nats, temporary_folder
 
 DOCUMENT = json.loads(json.dumps(document("test")))
-SECONDS = 20.0
+SECONDS = 10.0
 
 
 @cache
@@ -95,8 +99,9 @@ class StreamClient:
         return await self.answer(await self.send(op, **fields))
 
     async def answer(self, number: int) -> Any:
-        while number not in self._answers:
-            await self._read()
+        async with asyncio.timeout(SECONDS):
+            while number not in self._answers:
+                await self._read()
         return self._answers.pop(number)
 
     async def refused(self, op: str, **fields: Any) -> Any:
@@ -107,12 +112,13 @@ class StreamClient:
 
     async def data(self, channel: str) -> Any:
         """The next message of the channel."""
-        while True:
-            for message in self._waiting:
-                if message.get("channel") == channel:
-                    self._waiting.remove(message)
-                    return message
-            await self._read()
+        async with asyncio.timeout(SECONDS):
+            while True:
+                for message in self._waiting:
+                    if message.get("channel") == channel:
+                        self._waiting.remove(message)
+                        return message
+                await self._read()
 
     async def subscribe(self, channel: str, **fields: Any) -> Any:
         """The first message of the channel."""
@@ -121,8 +127,7 @@ class StreamClient:
         return await self.data(channel)
 
     async def _read(self) -> None:
-        async with asyncio.timeout(SECONDS):
-            message = json.loads(await self.socket.recv())
+        message = json.loads(await self.socket.recv())
         check_frame(message)
         if message["type"] == "heartbeat":
             self.heartbeats.append(message)
@@ -136,14 +141,71 @@ class StreamClient:
     async def heartbeat(self) -> Any:
         """The next one."""
         count = len(self.heartbeats)
-        while len(self.heartbeats) == count:
-            await self._read()
+        async with asyncio.timeout(SECONDS):
+            while len(self.heartbeats) == count:
+                await self._read()
         return self.heartbeats[-1]
 
     async def until_closed(self) -> tuple[int, str]:
         """Read on until the server closes: the code, and the reason."""
         try:
-            while True:
-                await self._read()
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    await self._read()
         except websockets.ConnectionClosed as closed:
             return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "no close frame")
+
+
+@dataclass
+class StreamExchange:
+    """nats-server, matcher and broadcaster: all that /ws needs."""
+
+    nats: NatsServer
+    matchers: Matchers
+    broadcaster: BroadcasterService
+
+    @property
+    def port(self) -> int:
+        return self.broadcaster.port
+
+    def client(
+        self, path: str = "/ws", headers: dict[str, str] | None = None
+    ) -> AbstractAsyncContextManager[StreamClient]:
+        return StreamClient.connected(self.port, path, headers)
+
+    async def until_served(self) -> None:
+        """Until /ws takes clients."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                try:
+                    async with self.client() as client:
+                        await client.request("ping")
+                        return
+                except (websockets.InvalidStatus, websockets.ConnectionClosed, OSError):
+                    await asyncio.sleep(0.05)
+
+    async def list(self, symbol: str, **rules: Any) -> None:
+        """Ticks of 0.01 and lots of 0.001, unless said otherwise."""
+        await self.command(DefineInstrument(symbol, "0.01", "0.001", **rules))
+
+    async def command(self, *commands: ClientCommand) -> None:
+        """As an operator would."""
+        async with client_of(self.nats) as matcher:
+            for part in await matcher.submit(*commands):
+                assert all(isinstance(result, Outcome) for result in part.results), part
+
+
+@contextmanager
+def stream_exchange(**settings: object) -> Iterator[StreamExchange]:
+    with temporary_folder() as folder:
+        nats = start_nats(folder)
+        exchange = StreamExchange(nats, Matchers(folder), BroadcasterService(nats.url, folder, settings))
+        try:
+            exchange.matchers.start_serving(nats)
+            exchange.broadcaster.start()
+            yield exchange
+        finally:
+            exchange.broadcaster.close()
+            for matcher in exchange.matchers.started:
+                matcher.kill()
+            nats.stop()
