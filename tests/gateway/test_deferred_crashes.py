@@ -4,6 +4,7 @@ Method: a gateway process that kills itself with -9 at a chosen point of its wor
 another gateway after it. What the journal holds and what the command's result says must be the same thing, once.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -23,11 +24,14 @@ from contracts.messages import (
     PlaceOrder,
     Side,
 )
+from contracts.subjects import COMMANDS_STREAM
+from gateway.deferred_store import CONSUMER
 from tests.support.deferral import ORDER, command, defer, settled
 from tests.support.matchers import MatcherClient, Matchers, client_of, order
 from tests.support.servers import NatsServer, wait_until
 
 pytestmark = pytest.mark.stack
+# ruff: noqa: ASYNC110  # what is waited for is in another process, so there is no event to set
 
 FOLDER = Path(__file__).parents[2]
 DYING = """
@@ -183,6 +187,28 @@ async def test_a_command_that_ends_every_gateway_is_given_up(launch: Launch) -> 
         assert (found["status"], found["problem"]["code"]) == ("failed", "internal_error")
         assert "was begun" in found["problem"]["detail"]
         assert (await http.get("/commands?status=failed")).json()["items"] == [found]
+
+
+async def test_what_a_dead_gateway_held_is_not_overtaken(
+    nats_server: NatsServer, matchers: Matchers, launch: Launch
+) -> None:
+    """Its commands come again only when the broker has missed it; those stored since must wait for them."""
+    serving = matchers.start_serving(nats_server)
+    first = launch()
+    async with first.http() as http, client_of(nats_server) as matcher:
+        await settled(http, (await defer(http, "POST", "/orders", ORDER))["command_id"])
+        serving.pause()
+        held = [await defer(http, "POST", "/orders", ORDER) for _ in range(20)]
+        consumer = matcher.connection.jetstream().consumer_info
+        async with asyncio.timeout(10):
+            while (await consumer(COMMANDS_STREAM, CONSUMER)).num_ack_pending != 20:
+                await asyncio.sleep(0.02)
+    first.process.kill()
+    serving.resume()
+    async with launch().http() as http:
+        behind = [await defer(http, "POST", "/orders", ORDER) for _ in range(5)]
+        results = [await settled(http, each["command_id"]) for each in (*held, *behind)]
+        assert [each["result"]["order_id"] for each in results] == list(range(2, 27))
 
 
 async def test_an_answer_that_is_lost_on_the_way_is_found_in_the_journal(
