@@ -16,7 +16,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nats
 from nats.aio.client import Client
@@ -39,6 +39,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MAX_RATE = 1_000_000
 _MAX_NAME = 64
 _ANSWER_SECONDS = 10
+_PAUSE_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -275,7 +276,12 @@ async def _act(url: str, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Resu
 async def _connected(url: str) -> Client:
     try:
         return await nats.connect(
-            url, name="pricetime keys", allow_reconnect=False, connect_timeout=3, error_cb=_ignore
+            url,
+            name="pricetime keys",
+            max_reconnect_attempts=1,  # without it, or with allow_reconnect=False, nats-py tries for minutes
+            reconnect_time_wait=_PAUSE_SECONDS,
+            connect_timeout=3,
+            error_cb=_ignore,
         )
     except (NatsError, OSError, TimeoutError, ValueError) as error:
         why = error or type(error).__name__
