@@ -7,13 +7,15 @@ The engine decides; what is translated here, and why:
 
 - Tracebook snaps prices to the tick grid. Ours must be on it (the gateway refuses others), so they are snapped here.
 - Its order ids are the client's and per symbol: they become client order ids, the symbol being the account. Whether an
-  id is taken and whether an order is still there is asked of the engine.
+  id is taken and whether an order is still there is asked of the engine. The same order again is an error there, ours
+  is a repetition.
+- With self-trade prevention the account is the symbol's owner; orders without an owner are never prevented.
 - `reduce` says how much to take off, ours what the new total is. Taking everything off is a cancel.
 - `replace` always loses its place. So does our amend, unless it only makes the order smaller: that one is canceled and
   placed anew.
 - `clear` cancels every order of a symbol.
 
-Pro-rata matching and self-trade prevention are other contracts than ours and are refused at the start.
+Pro-rata matching is another contract than ours and is refused at the start.
 """
 
 import json
@@ -23,6 +25,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from hashlib import sha256
 from typing import Any
+
+from msgspec.structs import replace
 
 from contracts.messages import (
     MAX_QUANTITY,
@@ -35,8 +39,11 @@ from contracts.messages import (
     PlaceOrder,
     Refusal,
     RejectReason,
+    Repeated,
     Result,
+    SelfTradePrevention,
     Side,
+    Terms,
     TimeInForce,
     TradeExecuted,
 )
@@ -54,6 +61,13 @@ TERMS = {
     "IOC": (OrderType.LIMIT, TimeInForce.IOC),
     "FOK": (OrderType.LIMIT, TimeInForce.FOK),
 }
+
+PREVENTION = {
+    "NONE": SelfTradePrevention.NONE,
+    "CANCEL_RESTING": SelfTradePrevention.CANCEL_OLDEST,
+    "CANCEL_INCOMING": SelfTradePrevention.CANCEL_NEWEST,
+}
+NO_OWNER = -1
 
 REASONS = {
     RejectReason.DUPLICATE_CLIENT_ORDER_ID: "DUPLICATE_ORDER_ID",
@@ -80,8 +94,7 @@ class Candidate:
     def __init__(self, config: Json) -> None:
         if config["matching_algorithm"] != "fifo":
             raise Unsupported(f"matching is by price and time, not {config['matching_algorithm']}")
-        if config["self_trade_policy"] != "NONE":
-            raise Unsupported(f"there is no self-trade prevention yet ({config['self_trade_policy']})")
+        self.prevention = PREVENTION[config["self_trade_policy"]]
         self.engine = Engine()
         self.tick = Decimal(config["tick_size"])
         self.symbols: set[str] = set()
@@ -125,6 +138,8 @@ class Candidate:
 
     def new(self, event: Json) -> str | None:
         self.list_symbol(event["symbol"])
+        if (event["symbol"], event["order_id"]) in self.order_ids and self.prevention is not SelfTradePrevention.NONE:
+            return REASONS[RejectReason.DUPLICATE_CLIENT_ORDER_ID]  # of whichever owner
         quantity = lots(event["quantity"])
         order_type, time_in_force = TERMS[event["order_type"]]
         order = PlaceOrder(
@@ -134,7 +149,6 @@ class Candidate:
             quantity=quantity,
             price=None if order_type is OrderType.MARKET else self.ticks(event["price"]),
             time_in_force=time_in_force,
-            account=event["symbol"],
             client_order_id=str(event["order_id"]),
         )
         return self.place(order, Source(event["order_id"], event["owner"], quantity))
@@ -165,7 +179,7 @@ class Candidate:
         if price != old_price or wanted > remaining:
             return self.change(order_id, price, source.quantity - remaining + wanted)
         self.send(CancelOrder(order_id))
-        anew = PlaceOrder(symbol, side, OrderType.LIMIT, wanted, price, account=symbol)
+        anew = PlaceOrder(symbol, side, OrderType.LIMIT, wanted, price)
         return self.place(anew, Source(source.order_id, source.owner, wanted))
 
     def clear(self, event: Json) -> str | None:
@@ -182,13 +196,18 @@ class Candidate:
             assert self.send(DefineInstrument(symbol, plain(self.tick), plain(LOT), 1, MAX_QUANTITY)) is None
 
     def place(self, order: PlaceOrder, source: Source) -> str | None:
-        result = self.engine.apply(order, 0)
+        result = self.engine.apply(self.owned(order, source.owner), 0)
         if isinstance(result, Outcome):
             accepted = result.events[0]
             assert isinstance(accepted, OrderAccepted)
             self.order_ids[order.symbol, source.order_id] = accepted.order_id
             self.sources[accepted.order_id] = source
         return self.report(result)
+
+    def owned(self, order: PlaceOrder, owner: int) -> PlaceOrder:
+        if self.prevention is SelfTradePrevention.NONE or owner == NO_OWNER:
+            return replace(order, account=order.symbol)
+        return replace(order, account=f"{order.symbol}-{owner}", terms=Terms(self_trade_prevention=self.prevention))
 
     def change(self, order_id: int, price: int | None, quantity: int) -> str | None:
         reason = self.send(AmendOrder(order_id, price, quantity))
@@ -200,6 +219,8 @@ class Candidate:
         return self.report(self.engine.apply(command, 0))
 
     def report(self, result: Result) -> str | None:
+        if isinstance(result, Repeated):
+            return REASONS[RejectReason.DUPLICATE_CLIENT_ORDER_ID]
         if isinstance(result, Refusal):
             return REASONS.get(result.reason, "INVALID_ORDER")
         self.trades += [self.fill(event) for event in result.events if isinstance(event, TradeExecuted)]
