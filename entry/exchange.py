@@ -32,7 +32,7 @@ from entry.matcher_client import Decided, MatcherClient
 from entry.permissions import require, trading_account
 from entry.position import Position
 from entry.problems import Declined
-from entry.refusals import done_but_not_shown, name_not_found, not_listed, of_item, refused
+from entry.refusals import done_but_not_shown, first_answer_unreadable, name_not_found, not_listed, of_item, refused
 from entry.submission import FindOrder, Submission
 from entry.views import (
     AccountLimitsView,
@@ -313,7 +313,7 @@ class Exchange:
         try:
             first = of_placed(await self._read_commit(repeated.sequence), repeated.order_id)
         except Declined as error:
-            raise done_but_not_shown(repeated.order_id, repeated.sequence) from error
+            raise first_answer_unreadable(repeated.order_id, repeated.sequence) from error
         view = answer_view(first.part, first.command, first.events, instrument)
         return Done(view, repeated.sequence, replayed=not retried)
 
@@ -386,7 +386,7 @@ class Exchange:
         try:
             first = of_placed(await self._read_commit(repeated.sequence), repeated.order_id)
         except Declined as error:
-            raise done_but_not_shown(repeated.order_id, repeated.sequence) from error
+            raise first_answer_unreadable(repeated.order_id, repeated.sequence) from error
         if same_batch(command, first.whole):
             return first.part, first.outcome
         refusal, item = batches.placed_otherwise(command, repeated.order_id)

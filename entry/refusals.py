@@ -144,6 +144,19 @@ def done_but_not_shown(order_id: int, sequence: int) -> Declined:
     )
 
 
+def first_answer_unreadable(order_id: int, sequence: int) -> Declined:
+    """It was placed before, and what was answered then cannot be told now."""
+    return Declined(
+        Problem(
+            code="journal_unavailable",
+            detail=f"It was done before, as journal sequence {sequence}: order {order_id}. Its first answer cannot be "
+            "read now; send it again after Retry-After seconds.",
+            order_id=order_id,
+            sequence=sequence,
+        )
+    )
+
+
 def _unknown(order_id: int, detail: str, sequence: int | None) -> Declined:
     code = RejectReason.UNKNOWN_ORDER.value
     return Declined(Problem(code=code, detail=detail, field="order_id", sequence=sequence))
