@@ -111,9 +111,25 @@ class PlainNats:
 
     def request(self, subject: str, payload: bytes = b"", seconds: float = 10) -> Message:
         """The first answer. Raises Silence, NoResponders, or Refused."""
+        return self._answer(self._asked(subject, payload), subject, seconds)
+
+    def requests(self, subject: str, payload: bytes = b"", seconds: float = 0.5) -> list[Message]:
+        """Every answer until nothing has come for so long."""
+        number = self._asked(subject, payload)
+        answers = [self._answer(number, subject, 10)]
+        while True:
+            try:
+                answers.append(self._answer(number, subject, seconds))
+            except Silence:
+                return answers
+
+    def _asked(self, subject: str, payload: bytes) -> int:
         number = self.ask(subject, payload)
         if errors := self.flush():
             raise Refused(errors[0])
+        return number
+
+    def _answer(self, number: int, subject: str, seconds: float) -> Message:
         self._socket.settimeout(seconds)
         while not (found := [each for each in self._received if each.subscription == number]):
             self._take()
@@ -121,15 +137,6 @@ class PlainNats:
         if found[0].headers.get("Status") == "503":
             raise NoResponders(subject)
         return found[0]
-
-    def requests(self, subject: str, payload: bytes = b"", seconds: float = 0.5) -> list[Message]:
-        """Every answer until nothing has come for so long."""
-        answers = [self.request(subject, payload)]
-        while True:
-            try:
-                answers.append(self.next(seconds))
-            except Silence:
-                return answers
 
     def _send(self, what: bytes) -> None:
         self._socket.sendall(what)
