@@ -40,6 +40,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_band_basis_points: int
     client_order_id_window: int
     """How many of the latest client order ids are remembered, over all accounts: a repeat of one of them is known."""
+    requests_per_second: int
+    """Of each key without a rate of its own, and of each address that brings no key; 0: any number."""
+    signature_window_seconds: float
+    """How far the timestamp of a signed request may be from the server's clock."""
     command_timeout_seconds: float
     read_wait_seconds: float
 
@@ -60,6 +64,8 @@ def limits(settings: Settings) -> Limits:
         max_cancel_all_after_seconds=MAX_DELAY // 1_000_000,
         max_band_basis_points=MAX_BAND_BASIS_POINTS,
         client_order_id_window=CLIENT_ORDER_ID_WINDOW,
+        requests_per_second=settings.rate_limit,
+        signature_window_seconds=settings.signature_window_seconds,
         command_timeout_seconds=settings.command_timeout_seconds,
         read_wait_seconds=settings.read_wait_seconds,
     )
