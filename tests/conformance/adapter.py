@@ -9,7 +9,8 @@ The engine decides; what is translated here, and why:
 - Its order ids are the client's and per symbol: they become client order ids, the symbol being the account. Whether an
   id is taken and whether an order is still there is asked of the engine. The same order again is an error there, ours
   is a repetition.
-- With self-trade prevention the account is the symbol's owner; orders without an owner are never prevented.
+- With self-trade prevention the account is the symbol's owner, and an id is taken while its order rests, whosever it
+  is; that the adapter looks up itself. Orders without an owner are never prevented.
 - `reduce` says how much to take off, ours what the new total is. Taking everything off is a cancel.
 - `replace` always loses its place. So does our amend, unless it only makes the order smaller: that one is canceled and
   placed anew.
@@ -138,8 +139,6 @@ class Candidate:
 
     def new(self, event: Json) -> str | None:
         self.list_symbol(event["symbol"])
-        if (event["symbol"], event["order_id"]) in self.order_ids and self.prevention is not SelfTradePrevention.NONE:
-            return REASONS[RejectReason.DUPLICATE_CLIENT_ORDER_ID]  # of whichever owner
         quantity = lots(event["quantity"])
         order_type, time_in_force = TERMS[event["order_type"]]
         order = PlaceOrder(
@@ -196,6 +195,10 @@ class Candidate:
             assert self.send(DefineInstrument(symbol, plain(self.tick), plain(LOT), 1, MAX_QUANTITY)) is None
 
     def place(self, order: PlaceOrder, source: Source) -> str | None:
+        if self.prevention is not SelfTradePrevention.NONE:
+            if order.client_order_id and self.remaining(order.symbol, self.id_of(order.symbol, source)) is not None:
+                return REASONS[RejectReason.DUPLICATE_CLIENT_ORDER_ID]
+            order = replace(order, client_order_id=None)
         result = self.engine.apply(self.owned(order, source.owner), 0)
         if isinstance(result, Outcome):
             accepted = result.events[0]
@@ -242,6 +245,9 @@ class Candidate:
     def order_id(self, event: Json) -> int:
         """The engine's id; 0, which it never gave, for an id that was never used."""
         return self.order_ids.get((event["symbol"], event["order_id"]), 0)
+
+    def id_of(self, symbol: str, source: Source) -> int:
+        return self.order_ids.get((symbol, source.order_id), 0)
 
     def find(self, symbol: str, order_id: int) -> tuple[Side, int, int] | None:
         if symbol not in self.symbols:

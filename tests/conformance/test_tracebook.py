@@ -2,16 +2,20 @@
 
 All three FIFO profiles that Tracebook publishes are qualified with its documented campaign (seed 42, 25 traces of 200
 events) and the fixed cases that belong to each. Of its fixed suites all cases conform but those that ask for pro-rata
-matching, which is not ours: the adapter refuses them by name.
+matching, which is not ours: the adapter refuses them by name. Self-trade prevention is also judged over random traces.
 """
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_message
+from tracebook import SelfTradePolicy
 from tracebook.conformance import run_conformance
 from tracebook.conformance.campaign import campaign_profile_names, generate_campaign_trace
 from tracebook.conformance.external import AdapterProtocolError, ExternalProcessAdapterFactory
@@ -19,7 +23,8 @@ from tracebook.conformance.model import BookState, ConformanceConfig, EngineMeta
 from tracebook.conformance.suite import SuiteCase, copy_bundled_conformance_suite
 from tracebook.events import MarketEvent
 
-from tests.conformance.adapter import ENGINE, Candidate, lots, parse
+from contracts.messages import PlaceOrder
+from tests.conformance.adapter import ENGINE, NO_OWNER, Candidate, lots, parse
 
 REPOSITORY = Path(__file__).parents[2]
 ADAPTER = [sys.executable, "-m", "tests.conformance.adapter"]
@@ -67,6 +72,22 @@ def test_every_fixed_case_conforms_or_is_refused_by_name(version: str, tmp_path:
             assert run_case(case, adapter), case.name
 
 
+@pytest.mark.parametrize("policy", [SelfTradePolicy.CANCEL_RESTING, SelfTradePolicy.CANCEL_INCOMING])
+@pytest.mark.parametrize("seed", range(5))
+def test_self_trade_prevention_conforms_over_random_traces(policy: SelfTradePolicy, seed: int) -> None:
+    """Its campaigns know no such policy; their traces with a few owners, some orders without, do."""
+    assert conforms_with_owners(Candidate, policy, seed)
+    assert not conforms_with_owners(TradesWithItself, policy, seed)
+
+
+def conforms_with_owners(candidate: type[Candidate], policy: SelfTradePolicy, seed: int) -> bool:
+    random = Random(seed)
+    trace = generate_campaign_trace("fifo-full-v1", seed, 300)
+    events = [replace(event, owner=random.choice((NO_OWNER, 1, 2, 3))) for event in trace]
+    adapter = type("Owned", (InProcess,), {"candidate_type": candidate})
+    return bool(run_conformance(events, adapter, config=ConformanceConfig(self_trade_policy=policy)).conformant)
+
+
 def run_case(case: SuiteCase, adapter: ExternalProcessAdapterFactory) -> bool:
     report = run_conformance(case.load_events(), adapter, config=case.config, trace_name=case.name)
     return bool(report.conformant)
@@ -97,6 +118,11 @@ class InProcess:
 class LosesPlaceWhenReduced(Candidate):
     def reduce(self, event: dict[str, Any]) -> str | None:
         return super().reduce(event) or self.replace(event | {"price": None, "quantity": None})
+
+
+class TradesWithItself(Candidate):
+    def owned(self, order: PlaceOrder, owner: int) -> PlaceOrder:
+        return replace_message(super().owned(order, owner), terms=None)
 
 
 class AlwaysAmends(Candidate):
