@@ -78,7 +78,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     keys = Keys(connection, settings)
     guarded = AccessControl(app, keys, RateLimits(settings.rate_limit), settings.max_body_bytes)
     try:
-        await keys.start()
+        await first_of(stop.wait(), keys.start())
+        if stop.is_set():
+            return
         check_binding(listener, settings, keys)
         await matcher.start()
         await _follow_recorder(connection, position)

@@ -1,6 +1,7 @@
 """The gateway as a process: the ways to be given an address, and its end."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ import httpx
 import nats
 import pytest
 
+from cli.servers import nats_executable
+from runtime.service import EXIT_REFUSED
 from tests.support.gateways import PlayedMatcher
 from tests.support.servers import NatsServer, wait_until
 
@@ -84,3 +87,34 @@ async def test_what_is_being_answered_is_answered_before_the_end(
             assert (await placing).status_code == 201
             assert await asyncio.to_thread(process.wait, 10) == 0
     await connection.close()
+
+
+def test_it_serves_nobody_before_it_knows_the_keys_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+    """On a broker without JetStream there is no bucket, so whether there are keys cannot be known."""
+    command = [nats_executable(), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as broker:
+        try:
+            ports, log = tmp_path / f"nats-server_{broker.pid}.ports", tmp_path / "log"
+            assert wait_until(lambda: ports.exists() and ports.read_text().endswith("}"))
+            url = json.loads(ports.read_text())["nats"][0]
+            process = start(url, log, http_host="127.0.0.1", http_port=0)
+            assert wait_until(lambda: "keys: cannot be read now" in log.read_text())
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+            assert "serving on" not in log.read_text()
+        finally:
+            broker.terminate()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"http_host": "0.0.0.0"}, {"http_host": "127.0.0.1", "published_host": "10.0.0.1"}]
+)
+def test_without_keys_it_refuses_to_serve_others(
+    module_nats_server: NatsServer, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    log = tmp_path / "log"
+    process = start(module_nats_server.url, log, http_port=0, **settings)
+    assert process.wait(30) == EXIT_REFUSED
+    assert "refusing to serve" in log.read_text()
+    assert "pricetime keys create" in log.read_text()
+    assert "serving on" not in log.read_text()
