@@ -42,6 +42,7 @@ MAX_BEGUN = 10
 """Gateways that may end while they carry out one command."""
 _KEEP_SECONDS = 0.75
 _ORDER_SECONDS = 0.2
+_ORDER_PATIENCE_SECONDS = 10.0 * ACK_WAIT_SECONDS
 _JITTER = 0.2
 
 
@@ -82,8 +83,11 @@ class Dispatcher:
                 ordering = asyncio.create_task(self._wait_for_order())
 
     async def _wait_for_order(self) -> None:
-        """Begin when no command is out that came before those here: what a dead gateway held comes again in a while."""
-        deadline = time.monotonic() + ACK_WAIT_SECONDS + 1
+        """Begin when no command is out that came before those here: what a dead gateway held comes again in a while.
+
+        Not for ever: another one that lives on, and holds what it cannot carry out now, must not stop this one.
+        """
+        deadline = time.monotonic() + _ORDER_PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
                 if await self._store.unacked() <= len(self._held):
@@ -199,7 +203,7 @@ def _request(command: DeferredCommand) -> HttpRequest:
         "method": command.method,
         "path": command.target.partition("?")[0],
         "path_params": command.path_params,
-        "query_string": command.query.encode(),
+        "query_string": command.query.encode("latin-1"),
         "headers": headers,
         "state": {},
         ACCESS: command.access,

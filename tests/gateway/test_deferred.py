@@ -15,6 +15,7 @@ from contracts.messages import PlaceOrder
 from contracts.subjects import COMMAND_RESULTS, COMMANDS_STREAM
 from entry.exchange import Exchange
 from gateway import deferred_dispatch
+from gateway.deferred_store import CONSUMER
 from tests.support.deferral import ASYNC, ORDER, command, defer, settled
 from tests.support.gateways import Gateway, running_gateway
 from tests.support.servers import NatsServer
@@ -303,6 +304,17 @@ async def test_many_at_once_with_one_key_are_one_command(gateway: Gateway) -> No
     assert placed_ids(gateway) == ["k-1"]
 
 
+async def test_of_different_requests_at_once_with_one_key_one_is_stored(gateway: Gateway) -> None:
+    orders = [ORDER | {"price": str(100 + number)} for number in range(10)]
+    headers = ASYNC | {"idempotency-key": "k-1"}
+    responses = await asyncio.gather(*(gateway.http.post("/orders", json=each, headers=headers) for each in orders))
+    statuses = [response.status_code for response in responses]
+    assert sorted(statuses) == [202] + [409] * 9
+    accepted = statuses.index(202)
+    result = await completed(gateway, responses[accepted].json())
+    assert result["price"] == f"{100 + accepted}.00"
+
+
 @pytest.mark.parametrize(
     ("key", "body", "code"),
     [
@@ -455,6 +467,19 @@ async def test_the_one_that_stops_hands_over_what_it_has_not_done(broker: NatsSe
         results = [await completed(second, each) for each in accepted]
         assert [result["order_id"] for result in results] == list(range(1, 11))
         assert placed_ids(second) == [each["command_id"] for each in accepted]
+
+
+@pytest.mark.parametrize("lost", ["consumer", "streams"])
+async def test_what_somebody_deletes_is_made_again(gateway: Gateway, lost: str) -> None:
+    await completed(gateway, await defer(gateway.http, "POST", "/orders", ORDER))
+    manager = gateway.nats.jsm()
+    if lost == "consumer":
+        await manager.delete_consumer(COMMANDS_STREAM, CONSUMER)
+    else:
+        await manager.delete_stream(COMMANDS_STREAM)
+        await manager.delete_stream(f"KV_{COMMAND_RESULTS}")
+    result = await completed(gateway, await defer(gateway.http, "POST", "/orders", ORDER))
+    assert result["order_id"] == 2
 
 
 async def test_a_broker_that_is_killed_has_lost_nothing(nats_server: NatsServer) -> None:
