@@ -527,7 +527,7 @@ _INSTRUMENTS = (
         {200: ("The instrument", "Instrument", _COMMAND_HEADERS)},
         (*_BODY_CODES, "unknown_symbol in path", "invalid_symbol", "instrument_delisted", *_COMMAND_CODES),
         ("symbol in path",),
-        "InstrumentStatus",
+        "SetInstrumentStatus",
         tag="instruments",
         scope=Scope.ADMIN,
     ),

@@ -134,6 +134,7 @@ def schemas() -> Json:
     described["Candles"] = _object({"items": {"type": "array", "items": ref("Candle")}}, required=("items",))
     described["Live"] = _object({"status": {"const": "live"}}, required=("status",))
     described["File"] = {"type": "string"}
+    assert not described.keys() & BODIES.keys()  # a body must not hide an answer
     return described | _DEFERRED | BODIES
 
 
@@ -339,7 +340,7 @@ BODIES: Json = {
         }
     ),
     "KillSwitch": _object({"engaged": {"type": "boolean"}}, required=("engaged",)),
-    "InstrumentStatus": _object({"status": _one_of([*INSTRUMENT_STATUSES])}, required=("status",)),
+    "SetInstrumentStatus": _object({"status": _one_of([*INSTRUMENT_STATUSES])}, required=("status",)),
     "DefineInstrument": _object(
         {
             "tick_size": {"anyOf": list(_DECIMAL), "description": "The smallest step of a price."},
@@ -407,7 +408,7 @@ EXAMPLES: Json = {
         "none": {"value": {}},
     },
     "KillSwitch": {"engage": {"value": {"engaged": True}}, "release": {"value": {"engaged": False}}},
-    "InstrumentStatus": {"halt": {"value": {"status": "halted"}}, "open": {"value": {"status": "trading"}}},
+    "SetInstrumentStatus": {"halt": {"value": {"status": "halted"}}, "open": {"value": {"status": "trading"}}},
     "DefineInstrument": {
         "limited": {"value": {"tick_size": "0.01", "lot_size": "0.001", "min_quantity": "0.01", "max_quantity": "500"}},
         "banded": {"value": {"tick_size": "0.01", "lot_size": "0.001", "band_basis_points": 500}},

@@ -104,7 +104,7 @@ def test_the_fields_of_bodies() -> None:
     assert tuple(limits["properties"]) == administration.SYMBOL_LIMITS_FIELDS
     assert tuple(schemas["KillSwitch"]["properties"]) == administration.KILL_SWITCH_FIELDS
     assert tuple(schemas["CancelAllAfter"]["properties"]) == administration.CANCEL_ALL_AFTER_FIELDS
-    assert tuple(schemas["InstrumentStatus"]["properties"]) == administration.STATUS_FIELDS
+    assert tuple(schemas["SetInstrumentStatus"]["properties"]) == administration.STATUS_FIELDS
     for form in schemas["Batch"]["anyOf"]:
         assert tuple(form["properties"]) == batches.BATCH_FIELDS
     items = {name: item for form in schemas["BatchItem"]["anyOf"] for name, item in form["properties"].items()}
@@ -197,7 +197,7 @@ ALL = {"all_or_nothing": True}
 @pytest.mark.parametrize(
     ("name", "read", "around"),
     [
-        ("InstrumentStatus", read_status, lambda value: {"status": value}),
+        ("SetInstrumentStatus", read_status, lambda value: {"status": value}),
         ("KillSwitch", read_kill_switch, lambda value: {"engaged": value}),
         ("CancelAllAfter", read_delay, lambda value: {"seconds": value}),
         ("AccountLimits", read_limits, lambda value: {"max_open_orders": value}),

@@ -46,6 +46,11 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     order["properties"]["post_only"] = {"enum": [False]}
     order["required"] += ["price"]
     del order["properties"]["client_order_id"]
+    order["properties"]["time_in_force"] = {"enum": ["GTC", "IOC", "FOK", "DAY"]}
+    for name in ("stop_price", "display_quantity", "protection_price", "notional", "expires_at"):
+        del order["properties"][name]
+    del order["anyOf"]
+    order["required"] += ["quantity"]
     return document
 
 
