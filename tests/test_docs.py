@@ -10,6 +10,13 @@ from cli.broker_users import REQUESTS
 from cli.main import COMMANDS
 from contracts import subjects
 from contracts.messages import (
+    CLIENT_ORDER_ID_WINDOW,
+    DAY,
+    MAX_COMMANDS,
+    MAX_DELAY,
+    MAX_FILLS,
+    MAX_PRICE,
+    MAX_RESTING_ORDERS,
     CancelReason,
     InstrumentStatus,
     OrderType,
@@ -62,6 +69,22 @@ def test_every_choice_and_every_reason_is_explained(choice: Enum) -> None:
     """With what it is: in a row or a line that says more than its name."""
     lines = [line for line in page("semantics.md").splitlines() if f"`{choice.value}`" in line]
     assert any(len(line) > len(choice.value) + 20 for line in lines)
+
+
+def test_the_figures_are_those_of_the_engine() -> None:
+    text = " ".join(page("semantics.md").split())
+    for figure, most in (
+        ("4,000 makers", MAX_FILLS),
+        ("8,000,000 open orders", MAX_RESTING_ORDERS),
+        ("1,000,000 ids", CLIENT_ORDER_ID_WINDOW),
+        ("500 items", MAX_COMMANDS),
+    ):
+        assert figure in text
+        assert int(figure.split()[0].replace(",", "")) == most
+    assert "10^15 ticks" in text
+    assert MAX_PRICE == 10**15
+    assert "at most a day" in text
+    assert MAX_DELAY == DAY
 
 
 STORY = re.compile(r"\[(\w+): ([^]]+)\]\[(\w+)\]")
