@@ -1,4 +1,4 @@
-"""Names on the wire: streams and subjects. docs/subjects.md explains each to its users."""
+"""Names on the wire: streams and subjects. docs/nats.md explains each to its users."""
 
 JOURNAL_STREAM = "JOURNAL"
 JOURNAL = "journal"

@@ -28,6 +28,7 @@ from runtime.settings import Settings
 from tests.matcher.story import read_stories
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("contracts", "runtime", "entry", "gateway", "matcher", "recorder", "broadcaster", "cli", "bench", "tests")
 STORIES = ROOT / "tests/matcher/stories"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
@@ -155,3 +156,12 @@ def test_every_page_is_at_most_two_clicks_from_the_readme() -> None:
 def test_what_a_running_exchange_tells_of_itself_is_linked(page_of_it: str) -> None:
     documents = [ROOT / "README.md", *(each for each in targets(ROOT / "README.md") if each.suffix == ".md")]
     assert any(f"http://localhost{page_of_it}" in links(each) for each in documents)
+
+
+def test_the_pages_that_the_code_names_are_there() -> None:
+    for path in (each for package in PACKAGES for each in (ROOT / package).rglob("*.py")):
+        text = path.read_text()
+        for name in re.findall(r"(?<![\w/])docs/[\w/-]+\.(?:md|json|yaml)", text):
+            assert (ROOT / name).exists(), f"{path}: {name}"
+        for number in re.findall(r"docs/decisions/(\d{4})", text):
+            assert list((ROOT / "docs/decisions").glob(f"{number}-*.md")), f"{path}: decision {number}"
