@@ -1,6 +1,6 @@
 """What is said at /ws, and on accounts.<account>.orders: every message of the server as a struct.
 
-docs/asyncapi.yaml is made from these, and docs/streams.md explains them.
+docs/asyncapi.json is made from these, and docs/streams.md explains them.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""What was answered the first time: the commit that holds a command, read from the journal again."""
+"""What was answered the first time: the commit that holds a command, read from the journal again.
+
+Why there, and not in a table: docs/decisions/0013.
+"""
 
 import base64
 import json

@@ -2,7 +2,7 @@
 
 A command's message is there from the 202 until its result is stored, and then removed by its ack. So: a result says
 what became of a command, a message without a result that it is pending, neither that there is no such command (any
-more). Whatever is written twice is refused by the server, not by looking before.
+more). Whatever is written twice is refused by the server, not by looking before. docs/decisions/0016.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""What an all-or-nothing batch means while its items are checked, before any of them is carried out. Pure."""
+"""What an all-or-nothing batch means while its items are checked, before any of them is carried out. Pure.
+
+Why nothing has to be taken back: docs/decisions/0012.
+"""
 
 from collections.abc import Iterator, Mapping
 

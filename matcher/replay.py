@@ -15,7 +15,8 @@ class Replay:
     def follow(self, sequence: int, payload: bytes) -> Commit:
         """Apply the next journal message. Raises JournalBroken, naming it, when anything does not fit.
 
-        The hash of the state covers what a version knows, so an older version's is not compared: outcomes are.
+        The hash of the state covers what a version knows, so an older version's is not compared: outcomes are
+        (docs/decisions/0017).
         """
         commit = self.chain.follow(sequence, payload)
         if commit.is_barrier and commit.version == VERSION and commit.state_hash != self.engine.state_hash():

@@ -2,7 +2,7 @@
 
 Whether keys are needed is decided here, and never falls open: a service does not start before it has read the bucket;
 once it has seen a key, keys are needed as long as it runs; and as revoked keys stay in the bucket, also after that.
-While NATS is away, what was known last holds.
+While NATS is away, what was known last holds. docs/decisions/0015 has the reasons.
 """
 
 import asyncio
