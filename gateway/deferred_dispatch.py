@@ -38,6 +38,8 @@ Handles = Mapping[tuple[str, str], Handle]
 
 MAX_ERRORS = 5
 """Internal errors that one command may lead to."""
+MAX_UNANSWERED = 30
+"""Attempts of which it stays unknown what they did: minutes, for a command may be what makes the matcher fail."""
 MAX_BEGUN = 10
 """Gateways that may end while they carry out one command."""
 _KEEP_SECONDS = 0.75
@@ -81,6 +83,7 @@ class Dispatcher:
                 if ordering is not None:
                     ordering.cancel()
                 ordering = asyncio.create_task(self._wait_for_order())
+                ordering.add_done_callback(self._on_end)
 
     async def _wait_for_order(self) -> None:
         """Begin when no command is out that came before those here: what a dead gateway held comes again in a while.
@@ -111,7 +114,7 @@ class Dispatcher:
         if command.owner not in self._draining:
             task = asyncio.create_task(self._drain(command.owner))
             self._draining[command.owner] = task
-            task.add_done_callback(self._on_drained)
+            task.add_done_callback(self._on_end)
 
     async def _drain(self, owner: str) -> None:
         lane = self._lanes[owner]
@@ -122,7 +125,7 @@ class Dispatcher:
             await self._connection.publish(self._held.pop(sequence).reply, b"+ACK")
         del self._lanes[owner], self._draining[owner]
 
-    def _on_drained(self, task: "asyncio.Task[None]") -> None:
+    def _on_end(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) and not self._failed.done():
             self._failed.set_exception(error)
 
@@ -144,14 +147,15 @@ class Dispatcher:
             if begun > MAX_BEGUN:
                 return _result(command, _given_up(command))
         attempt = Attempt(self._connection, command.journal_sequence, uncertain)
-        errors = tries = 0
+        errors = unanswered = tries = 0
         while True:
             if _now() - command.created_at > self._patience and not attempt.uncertain:
                 return _result(command, _expired())
             answer = await self._try(command, attempt)
             codes = ["internal_error"] if answer is None else list(problem_codes(answer.status, answer.body))
             errors += "internal_error" in codes
-            if not codes or errors == MAX_ERRORS:
+            unanswered += not nothing_was_done(codes)
+            if not codes or errors == MAX_ERRORS or unanswered == MAX_UNANSWERED:
                 return _result(command, answer or _broken())
             attempt.uncertain |= not nothing_was_done(codes) or (answer is not None and answer.status < 500)
             tries += 1

@@ -389,6 +389,21 @@ async def test_a_poisonous_command_fails_and_stops_no_other(
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_a_command_that_is_never_answered_fails_and_stops_no_other(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be what makes the matcher fail."""
+    monkeypatch.setattr(deferred_dispatch, "MAX_UNANSWERED", 3)
+    gateway.matcher.garbled = True
+    accepted = await defer(gateway.http, "POST", "/orders", ORDER)
+    behind = await defer(gateway.http, "POST", "/orders", ORDER)
+    problem = await failed(gateway, accepted)
+    assert (problem["status"], problem["code"]) == (504, "result_unknown")
+    assert placed_ids(gateway)[:3] == [accepted["command_id"]] * 3
+    gateway.matcher.garbled = False
+    assert (await completed(gateway, behind))["order_id"] == 1
+
+
 async def test_a_message_that_nobody_can_read_fails(gateway: Gateway) -> None:
     await defer(gateway.http, "POST", "/orders", ORDER)
     await gateway.nats.jetstream().publish("commands.garbage", b"\xc1")
