@@ -2,8 +2,8 @@
 
 Pure: the shell in matcher/service.py moves the bytes and tells the time. A command is executed as soon as there is
 room in the *open* commit; the shell seals the open commit when the one before it is durable, so whatever accumulated
-meanwhile goes to disk as one message. Only beyond the size of a commit do requests wait, in a bounded backlog. The matcher's
-own commands stand before theirs (docs/decisions/0011).
+meanwhile goes to disk as one message. Only beyond the size of a commit do requests wait, in a bounded backlog. The
+matcher's own commands stand before theirs (docs/decisions/0011).
 """
 
 from collections import deque
