@@ -61,6 +61,7 @@ def document(version: str) -> Json:
             "schemas": schemas(),
             "parameters": PARAMETERS,
             "headers": HEADERS,
+            "examples": {code: {"value": _problem_example(row.status, code)} for code, row in CODES.items()},
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
@@ -144,7 +145,7 @@ def _problem(status: int, codes: list[str]) -> Json:
                 "schema": {
                     "allOf": [ref("Problem"), {"properties": {"code": {"enum": codes}, "status": {"const": status}}}]
                 },
-                "examples": {code: {"value": _example(status, code)} for code in codes},
+                "examples": {code: _example(status, code) for code in codes},
             }
         },
     }
@@ -155,6 +156,12 @@ def _problem(status: int, codes: list[str]) -> Json:
 
 
 def _example(status: int, code: str) -> Json:
+    if status == CODES[code].status:
+        return {"$ref": f"#/components/examples/{code}"}
+    return {"value": _problem_example(status, code)}
+
+
+def _problem_example(status: int, code: str) -> Json:
     return {
         "type": f"/docs/errors#{code}",
         "title": CODES[code].title,

@@ -17,7 +17,13 @@ from tests.support.stack import Stack
 FOLDER = Path(__file__).parents[1] / "postman"
 COLLECTION = FOLDER / "pricetime.postman_collection.json"
 NEWMAN = FOLDER / "node_modules" / "newman" / "bin" / "newman.js"
-_VARIABLES = {"order_id": r"\{\{maker\}\}", "symbol": r"\{\{symbol\}\}", "account": r"\{\{account\}\}"}
+_VARIABLES = {
+    "order_id": r"\{\{(maker|stop|batched)\}\}",
+    "symbol": r"\{\{symbol\}\}",
+    "account": r"\{\{account\}\}",
+    "client_order_id": "named-1",
+    "command_id": r"\{\{command\}\}",
+}
 
 
 def requests(folder: Any) -> Iterator[Any]:
