@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import nats
 import pytest
 from nats.js.errors import NotFoundError
@@ -19,6 +20,7 @@ from gateway.deferred_store import CONSUMER
 from tests.support.deferral import ASYNC, ORDER, command, defer, settled
 from tests.support.gateways import Gateway, running_gateway
 from tests.support.servers import NatsServer
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
 # ruff: noqa: ASYNC110  # what is waited for is in another process, so there is no event to set
@@ -135,6 +137,22 @@ async def test_every_address_that_can_be_deferred(gateway: Gateway) -> None:
     assert [items[0]["order"]["client_order_id"], items[2]["order"]["client_order_id"]] == named
     everything = await completed(gateway, await defer(gateway.http, "DELETE", "/orders?side=buy"))
     assert everything["canceled"] == 2
+
+
+async def test_an_order_can_be_changed_by_its_name_before_it_has_a_number(stack: Stack) -> None:
+    """On the whole exchange: names are looked up in Postgres, which may not have the order yet."""
+    async with httpx.AsyncClient(base_url=stack.http, timeout=30, trust_env=False) as http:
+        for number in range(10):
+            name = f"deferred-{number}"
+            accepted = [
+                await defer(http, "POST", "/orders", ORDER | {"account": "deferred"}, key=name),
+                await defer(http, "PUT", f"/orders/by-client-id/{name}?account=deferred", {"price": "1.50"}),
+                await defer(http, "DELETE", f"/orders/by-client-id/{name}?account=deferred"),
+            ]
+            found = [await settled(http, each["command_id"]) for each in accepted]
+            assert [each["status"] for each in found] == ["completed"] * 3, found
+            assert len({each["result"]["order_id"] for each in found}) == 1
+            assert (found[2]["result"]["price"], found[2]["result"]["status"]) == ("1.50", "canceled")
 
 
 @pytest.mark.parametrize("prefer", ["return=minimal", 'x="respond-async"', "wait=5"])
