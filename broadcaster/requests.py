@@ -38,6 +38,7 @@ async def answer_requests(live: Live, connection: Client, wait_seconds: float) -
                 "sequence": live.position.sequence,
                 "caught_up": live.caught_up.is_set(),
                 "clients": live.clients,
+                "conflated": live.conflated,
                 "pid": os.getpid(),
             }
         )

@@ -101,6 +101,7 @@ class Session:
         self._bucket = TokenBucket(self._limits.requests_per_second, now())
         self._subscriptions: dict[int, _Subscription] = {}
         self._turns: deque[_Subscription] = deque()
+        self._owes_beat = False
         self._count = 0
         self._told = 0
         self._placed: set[int] = set()
@@ -114,9 +115,14 @@ class Session:
         self.connection.write(frame(encode(message)))
 
     def beat(self, encoded: bytes) -> None:
-        """A heartbeat says that everything has been sent: nothing is said to whom something is still owed."""
-        if self.connection.is_ready() and not any(each.is_behind() for each in self._turns):
+        """A heartbeat says that everything has been sent: to whom something is still owed it is said after that."""
+        self._owes_beat = self._is_behind or not self.connection.is_ready()
+        if not self._owes_beat:
             self.connection.write(encoded)
+
+    @property
+    def _is_behind(self) -> bool:
+        return any(each.is_behind() for each in self._turns)
 
     def dismiss(self, close_code: int, code: str, detail: str) -> None:
         error = ErrorMessage(problem=StreamDeclined(code, detail).view)
@@ -134,6 +140,9 @@ class Session:
         for subscription in list(self._turns):
             if subscription.port.on_ready is not None:
                 subscription.port.on_ready()
+        if self._owes_beat and not self._is_behind:
+            self._owes_beat = False
+            self.connection.write(frame(messages.heartbeat(now(), self._live.position.sequence)))
 
     # From the client
 

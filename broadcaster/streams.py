@@ -361,7 +361,7 @@ class OrderFeed:
         self, outlet: Outlet, accounts: tuple[str, ...] | None, after: int, after_index: int | None
     ) -> OrderWatcher:
         """Send every update after this one (after the whole commit, if no index is given). Raises Gap."""
-        last = after if after_index is None else after - 1
+        last = after if after_index is None else max(after - 1, 0)
         if last < self.first_kept(accounts) and not self._holds(after, after_index):
             raise Gap(self.first_kept(accounts) + 1)
         index = 2**62 if after_index is None else after_index

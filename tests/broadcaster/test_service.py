@@ -136,7 +136,7 @@ async def test_requests(broadcaster: BroadcasterService, writer: JournalWriter, 
         await book.recv()
         status = await ask(connection, BROADCASTER_STATUS)
     assert broadcaster.process is not None
-    assert status == {"sequence": 3, "caught_up": True, "clients": 2, "pid": broadcaster.process.pid}
+    assert status == {"sequence": 3, "caught_up": True, "clients": 2, "conflated": 0, "pid": broadcaster.process.pid}
 
 
 async def test_a_request_waits_for_the_commit_it_names(

@@ -24,7 +24,7 @@ from broadcaster.streams import (
 )
 from contracts.messages import LevelChanged, OrderState, OrderType, Side, TimeInForce
 from contracts.views import Instrument
-from tests.support.streams import check_frame
+from tests.support.streams import RebuiltBook, check_frame
 
 GOLD = Instrument("GOLD", "0.01", "0.001", 1, 10**12)
 
@@ -66,33 +66,6 @@ class ListOutlet:
             check_frame(messages[-1])
             rest = rest[start + size :]
         return messages
-
-
-class RebuiltBook:
-    """What a client makes of snapshots and changes."""
-
-    def __init__(self) -> None:
-        self.last: int | None = None
-        self.sides: dict[str, dict[str, str]] = {"bids": {}, "asks": {}}
-
-    def take(self, message: Any) -> None:
-        if message["type"] == "snapshot":
-            self.sides = {side: dict(message[side]) for side in ("bids", "asks")}
-        else:
-            assert message["first_sequence"] == self.last + 1 <= message["last_sequence"]  # type: ignore[operator]
-            for side, levels in self.sides.items():
-                for price, quantity in message[side]:
-                    if quantity == "0":
-                        levels.pop(price, None)  # it may have come and gone between two messages
-                    else:
-                        levels[price] = quantity
-        self.last = message["last_sequence"]
-
-    @property
-    def levels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Bids and asks, best first."""
-        bids, asks = (sorted(self.sides[side].items(), key=lambda level: float(level[0])) for side in ("bids", "asks"))
-        return bids[::-1], asks
 
 
 class Books:
@@ -328,7 +301,7 @@ def test_it_goes_on_after_a_sequence_or_within_one() -> None:
     assert resumed(4, 0) == [(4, 2), (5, 0), (5, 2)]
     assert resumed(4, 1) == [(4, 2), (5, 0), (5, 2)]
     assert resumed(5, 2) == []
-    assert resumed(0, None, "ben") == [(sequence, 1) for sequence in range(1, 6)]
+    assert resumed(0, 0, "ben") == resumed(0, None, "ben") == [(sequence, 1) for sequence in range(1, 6)]
 
 
 def test_a_gap_is_told_and_a_quiet_account_has_none() -> None:

@@ -83,7 +83,9 @@ class StreamClient:
         cls, port: int, path: str = "/ws", headers: dict[str, str] | None = None
     ) -> "AsyncIterator[StreamClient]":
         url = f"ws://127.0.0.1:{port}{path}"
-        async with websockets.connect(url, proxy=None, max_size=None, additional_headers=headers) as socket:
+        async with websockets.connect(
+            url, proxy=None, max_size=None, max_queue=None, additional_headers=headers
+        ) as socket:
             yield cls(socket)
 
     async def send(self, op: str, **fields: Any) -> int:
@@ -154,6 +156,33 @@ class StreamClient:
                     await self._read()
         except websockets.ConnectionClosed as closed:
             return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "no close frame")
+
+
+class RebuiltBook:
+    """What a client makes of snapshots and changes."""
+
+    def __init__(self) -> None:
+        self.last: int | None = None
+        self.sides: dict[str, dict[str, str]] = {"bids": {}, "asks": {}}
+
+    def take(self, message: Any) -> None:
+        if message["type"] == "snapshot":
+            self.sides = {side: dict(message[side]) for side in ("bids", "asks")}
+        else:
+            assert message["first_sequence"] == self.last + 1 <= message["last_sequence"]  # type: ignore[operator]
+            for side, levels in self.sides.items():
+                for price, quantity in message[side]:
+                    if quantity == "0":
+                        levels.pop(price, None)  # it may have come and gone between two messages
+                    else:
+                        levels[price] = quantity
+        self.last = message["last_sequence"]
+
+    @property
+    def levels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Bids and asks, best first."""
+        bids, asks = (sorted(self.sides[side].items(), key=lambda level: float(level[0])) for side in ("bids", "asks"))
+        return bids[::-1], asks
 
 
 @dataclass
