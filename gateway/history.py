@@ -52,11 +52,10 @@ _INSTRUMENTS = f"SELECT {_INSTRUMENT} FROM instruments i ORDER BY symbol"
 _ORDER_HISTORY = f"""
 SELECT h.*, {_INSTRUMENT}, t.price AS trade_price, t.quantity AS trade_quantity, t.taker_side, t.maker_order_id,
     t.taker_order_id, t.executed_at
-FROM order_history h
+FROM (SELECT * FROM order_history WHERE order_id = $1 AND number > $2 ORDER BY number LIMIT $3) h
 JOIN orders o USING (order_id)
 JOIN instruments i USING (symbol)
 LEFT JOIN trades t ON t.trade_id = h.trade_id
-WHERE h.order_id = $1 AND h.number > $2
 ORDER BY h.number
 """
 _CANDLES = """
@@ -152,8 +151,7 @@ class History:
 
     async def order_history(self, order_id: int, page: Page) -> tuple[list[OrderEventView], str | None]:
         """Everything that happened to the order, in true order; the page's cursor says after which of it to go on."""
-        statement = f"{_ORDER_HISTORY} LIMIT {page.limit + 1}"
-        rows = await self._fetch(statement, order_id, page.before or 0)
+        rows = await self._fetch(_ORDER_HISTORY, order_id, page.before or 0, page.limit + 1)
         items = [_order_event(row) for row in rows[: page.limit]]
         return items, cursor_after(rows[page.limit - 1]["number"]) if len(rows) > page.limit else None
 
@@ -225,6 +223,7 @@ async def open_pool(url: str) -> "asyncpg.Pool[Row]":
             "default_transaction_read_only": "on",
             # A plan for any value walks the newest rows in the hope of a match: for rare ones, the whole table.
             "plan_cache_mode": "force_custom_plan",
+            "work_mem": "32MB",
         },
     )
 

@@ -141,17 +141,24 @@ $$;
 
 -- For people
 
+-- Half to even at eight more decimals than the tick has; zeros at the end go, except the tick's own decimals.
 create function average_price(notional numeric, quantity bigint, tick_size numeric) returns numeric
-language sql immutable as $$
-    -- Half to even at eight more decimals than the tick has; zeros at the end go, except the tick's own decimals.
-    select
-        trim_scale((rounded - case when is_tie and rounded % 2 = 1 then 1 else 0 end) * 10 ^ -decimals)
-        + (tick_size - tick_size)
-    from (select 8 + scale(tick_size)::numeric as decimals) a
-    cross join lateral (select 2 * trunc(notional * tick_size * 10 ^ decimals) + quantity as doubled) b
-    cross join lateral (
-        select div(doubled, 2 * nullif(quantity, 0)) as rounded, doubled % (2 * nullif(quantity, 0)) = 0 as is_tie
-    ) c
+language plpgsql immutable strict as $$
+declare
+    decimals integer := 8 + scale(tick_size);
+    doubled numeric;
+    rounded numeric;
+begin
+    if quantity = 0 then
+        return null;
+    end if;
+    doubled := 2 * notional * tick_size * ('1e' || decimals)::numeric + quantity;
+    rounded := div(doubled, 2 * quantity);
+    if doubled % (2 * quantity) = 0 and rounded % 2 = 1 then
+        rounded := rounded - 1;
+    end if;
+    return trim_scale(rounded * ('1e-' || decimals)::numeric) + (tick_size - tick_size);
+end
 $$;
 
 create view instruments_decimal as
@@ -241,42 +248,39 @@ select
     sequence,
     time,
     event,
-    first_value(price) over same_terms as price,
-    first_value(quantity) over same_terms as quantity,
-    first_value(stop_price) over same_terms as stop_price,
+    -- The latest terms so far: arrays compare by their first elements, here the place of the event that brought them.
+    (max(terms) over so_far)[5] as price,
+    (max(terms) over so_far)[6] as quantity,
+    (max(terms) over so_far)[7] as stop_price,
     sum(fill) over so_far as filled_quantity,
     priority_kept,
     reason,
     trade_id
 from (
-    select *, count(quantity) over (partition by order_id order by after_trade_id, step, sequence, event_number) as terms
-    from (
-        select order_id, placed_sequence as sequence, created_at as time, 'accepted' as event,
-            case when placed_quantity is null then price else placed_price end as price,
-            coalesce(placed_quantity, quantity) as quantity,
-            case when placed_quantity is null then stop_price else placed_stop_price end as stop_price,
-            0 as fill, null::boolean as priority_kept, null as reason, null::bigint as trade_id,
-            0::bigint as after_trade_id, 0 as step, 0 as event_number
-        from orders
-        union all
-        select order_id, sequence, time, event, price, quantity, stop_price, 0, priority_kept, null, trade_id,
-            after_trade_id, 2, number
-        from order_events
-        union all
-        select maker_order_id, journal_sequence, executed_at, 'trade', null, null, null, quantity, null, null, trade_id,
-            trade_id, 1, 0
-        from trades
-        union all
-        select taker_order_id, journal_sequence, executed_at, 'trade', null, null, null, quantity, null, null, trade_id,
-            trade_id, 1, 0
-        from trades
-        union all
-        select order_id, sequence, updated_at, status, null, null, null, 0, null, reason, null,
-            9223372036854775807, 3, 0
-        from orders
-        where status in ('canceled', 'expired')
-    ) happened
-) counted
-window
-    so_far as (partition by order_id order by after_trade_id, step, sequence, event_number),
-    same_terms as (partition by order_id, terms order by after_trade_id, step, sequence, event_number);
+    select order_id, placed_sequence as sequence, created_at as time, 'accepted' as event,
+        array[
+            0, 0, 0, 0,
+            case when placed_quantity is null then price else placed_price end,
+            coalesce(placed_quantity, quantity),
+            case when placed_quantity is null then stop_price else placed_stop_price end
+        ] as terms,
+        0::bigint as fill, null::boolean as priority_kept, null as reason, null::bigint as trade_id,
+        0::bigint as after_trade_id, 0 as step, 0 as event_number
+    from orders
+    union all
+    select order_id, sequence, time, event,
+        case when quantity is not null then array[after_trade_id, 2, sequence, number, price, quantity, stop_price] end,
+        0, priority_kept, null, trade_id, after_trade_id, 2, number
+    from order_events
+    union all
+    select maker_order_id, journal_sequence, executed_at, 'trade', null, quantity, null, null, trade_id, trade_id, 1, 0
+    from trades
+    union all
+    select taker_order_id, journal_sequence, executed_at, 'trade', null, quantity, null, null, trade_id, trade_id, 1, 0
+    from trades
+    union all
+    select order_id, sequence, updated_at, status, null, 0, null, reason, null, 9223372036854775807, 3, 0
+    from orders
+    where status in ('canceled', 'expired')
+) happened
+window so_far as (partition by order_id order by after_trade_id, step, sequence, event_number);
