@@ -37,6 +37,7 @@ from entry.problems import Declined, declined
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.05
+_CANCELS = (CancelOrder, CancelOrders)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Reply)
 
@@ -272,8 +273,8 @@ class MatcherClient:
 
 def batches(pending: list[_Waiting]) -> Iterator[list[_Waiting]]:
     """Requests of at most MAX_COMMANDS. Cancels go first and alone: the matcher keeps room for requests of cancels."""
-    cancels = [waiting for waiting in pending if type(waiting.command) is CancelOrder]
-    others = [waiting for waiting in pending if type(waiting.command) is not CancelOrder] if cancels else pending
+    cancels = [waiting for waiting in pending if type(waiting.command) in _CANCELS]
+    others = [waiting for waiting in pending if type(waiting.command) not in _CANCELS] if cancels else pending
     for group in (cancels, others):
         for start in range(0, len(group), MAX_COMMANDS):
             yield group[start : start + MAX_COMMANDS]

@@ -1,14 +1,33 @@
-"""How commands share requests. What happens to the requests is in test_app.py, over HTTP."""
+"""How commands share requests, and which may be repeated. What happens to the requests is in tests/gateway."""
 
 import asyncio
+from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.messages import MAX_COMMANDS, CancelOrder, ClientCommand, OrderType, PlaceOrder, Side
-from entry.matcher_client import _Waiting, batches
+from contracts.messages import (
+    MAX_COMMANDS,
+    AllOrNothing,
+    AmendOrder,
+    CancelAllAfter,
+    CancelOrder,
+    CancelOrders,
+    ClientCommand,
+    DefineInstrument,
+    InstrumentStatus,
+    OrderType,
+    PlaceOrder,
+    SetAccountLimits,
+    SetInstrumentStatus,
+    SetKillSwitch,
+    Side,
+)
+from entry.matcher_client import _Waiting, batches, is_repeatable
 
 PLACE = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1)
+NAMED = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1, client_order_id="x")
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 700)), max_size=6))
@@ -27,3 +46,36 @@ def test_every_command_is_in_one_request_of_its_kind(runs: list[tuple[bool, int]
     cancels = [waiting for waiting in pending if isinstance(waiting.command, CancelOrder)]
     assert sent[: len(cancels)] == cancels
     assert sent[len(cancels) :] == [waiting for waiting in pending if not isinstance(waiting.command, CancelOrder)]
+
+
+REPEATABLE: list[tuple[ClientCommand, bool]] = [
+    (PLACE, False),
+    (NAMED, True),
+    (CancelOrder(1), True),
+    (AmendOrder(1, 5), True),
+    (AllOrNothing((CancelOrder(1), NAMED)), True),
+    (AllOrNothing((NAMED, PLACE)), False),
+    (AllOrNothing((CancelOrder(1), AmendOrder(2, 5))), False),
+    (CancelOrders(), False),
+    (CancelAllAfter("a", 5), True),
+    (DefineInstrument("A", "1", "1"), True),
+    (SetInstrumentStatus("A", InstrumentStatus.HALTED), True),
+    (SetAccountLimits("a"), True),
+    (SetKillSwitch("a", engaged=True), True),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), REPEATABLE)
+def test_what_is_safe_to_repeat(command: ClientCommand, expected: bool) -> None:
+    assert is_repeatable(command) is expected
+
+
+def test_of_every_command_is_said_whether_it_is_safe_to_repeat() -> None:
+    assert {type(command) for command, _ in REPEATABLE} == set(get_args(ClientCommand))
+
+
+def test_mass_cancelations_have_the_room_of_cancels() -> None:
+    loop = asyncio.new_event_loop()
+    pending = [_Waiting(command, loop.create_future(), 0) for command in (PLACE, CancelOrders(), CancelOrder(1))]
+    loop.close()
+    assert list(batches(pending)) == [pending[1:], pending[:1]]
