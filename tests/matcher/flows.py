@@ -359,11 +359,18 @@ class Flow:
     def by_notional(self) -> PlaceOrder:
         notional = self.random.choice((1, self.profile.middle, self.profile.middle * self.random.randint(1, MAX_LOTS)))
         notional = max(1, notional + self.random.randint(-150, 150))
-        side = self.random.choice(list(Side))
+        side, symbol = self.random.choice(list(Side)), self.symbol()
+        if self.chance(0.3):
+            notional = self.worth_of_some(symbol, side.opposite) or notional
         protection = self.price(side) if self.chance(0.3) else None
         terms = Terms(protection_price=protection, notional=notional)
         time_in_force = self.random.choice((TimeInForce.GTC, TimeInForce.IOC))
-        return self.market(side=side, quantity=0, time_in_force=time_in_force, terms=terms)
+        return self.market(symbol=symbol, side=side, quantity=0, time_in_force=time_in_force, terms=terms)
+
+    def worth_of_some(self, symbol: str, side: Side) -> int:
+        """What it costs to the tick to take the best orders of this side, or all."""
+        queue = self.reference.queue(symbol, side)
+        return sum(order.book_price * order.remaining for order in queue[: self.random.choice((1, 2, 3, len(queue)))])
 
     def protected(self) -> PlaceOrder:
         side = self.random.choice(list(Side))

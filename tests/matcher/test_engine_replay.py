@@ -9,18 +9,21 @@ three must agree on every result. The hash of the state after the last commit is
 
 from random import Random
 
+import msgspec
 import pytest
 
-from contracts.commits import encode_commit
-from contracts.messages import Command, Outcome
+from contracts.commits import decode_commit, encode_commit
+from contracts.messages import AdvanceClock, Command, Continue, Outcome
 from matcher.engine import Engine
 from matcher.replay import Replay
-from matcher.sequencer import next_commit
+from matcher.sequencer import Sequencer, next_commit
 from tests.matcher.flows import RICH_PROFILES, START, Flow, Profile
 from tests.matcher.limits import set_limits
 from tests.matcher.reference import ReferenceEngine
 
 COMMANDS = 700
+
+encode = msgspec.msgpack.encode
 
 
 class Journal:
@@ -89,3 +92,39 @@ def test_recovery_anywhere_gives_the_same_bytes(profile: Profile, monkeypatch: p
     recovered.engine.check()
     assert recovered.engine.state_hash() == steady.state_hash() == journal.matcher.engine.state_hash()
     assert replayed(journal.commits).engine.state_hash() == recovered.engine.state_hash()
+
+
+@pytest.mark.parametrize("profile", RICH_PROFILES, ids=lambda profile: profile.name)
+def test_the_sequencer_puts_the_matchers_own_commands_where_they_belong(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference carries out what the journal holds: never anything but a Continue while work is left, and no
+    command of a client while an order or a switch is due."""
+    set_limits(monkeypatch, profile.limits)
+    reference = ReferenceEngine(profile.limits)
+    flow = Flow(profile, reference, Random(f"sequencer {profile.name}"))
+    replay = Replay()
+    replay.follow(1, first_commit(replay))
+    sequencer = Sequencer(replay.engine, replay.chain, backlog_commands=100)
+    for number, command in enumerate(flow.commands(COMMANDS)):
+        assert sequencer.submit("", encode((command,)), flow.time) is None
+        if number % 3 == 0:
+            seal(sequencer, reference, flow.time)
+    while sequencer.backlog or replay.engine.unfinished:
+        seal(sequencer, reference, flow.time)
+
+
+def first_commit(replay: Replay) -> bytes:
+    state = replay.engine.state_hash()
+    return encode_commit(next_commit(replay.chain, START, barrier_state=state, journal_epoch="epoch-1"))[0]
+
+
+def seal(sequencer: Sequencer, reference: ReferenceEngine, now: int) -> None:
+    sealed = sequencer.seal(now)
+    if sealed is None or sealed.payload is None:
+        return
+    commit, _ = decode_commit(sealed.sequence, sealed.payload)
+    for command, outcome in zip(commit.commands, commit.outcomes, strict=True):
+        due = reference.next_due
+        assert isinstance(command, Continue | AdvanceClock) or due is None or due > commit.time
+        assert reference.apply(command, commit.time, commit.sequence) == outcome
