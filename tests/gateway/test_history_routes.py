@@ -20,6 +20,7 @@ import pytest
 
 from contracts.candles import INTERVALS
 from contracts.keys import OPEN, PUBLIC, Access, Scope
+from contracts.subjects import MATCHER_STATUS
 from contracts.views import format_time
 from entry.instruments import Instruments
 from entry.position import Position
@@ -32,6 +33,7 @@ from gateway.reads import Reads
 from gateway.routes import read_routes
 from recorder.rows import Fold
 from recorder.store import Store
+from runtime.connection import respond
 from tests.matcher.reference import ReferenceEngine
 from tests.support.recorded import fold
 from tests.support.rich_journals import rich_journal
@@ -296,6 +298,24 @@ async def test_only_the_last_candle_can_be_incomplete(recorded: Recorded) -> Non
         for item in items:
             closes = datetime.fromisoformat(item["close_time"]).timestamp() * 1_000_000
             assert item["is_complete"] == (closes <= last_commit), (interval, length)
+
+
+@pytest.mark.parametrize(("ahead", "is_complete"), [(0, True), (1, False)])
+async def test_in_a_quiet_market_the_last_candle_is_complete_after_a_while(
+    recorded: Recorded, module_nats_server: NatsServer, ahead: int, is_complete: bool
+) -> None:
+    """Its trades are of 2023. Only a commit that is not recorded yet could add to it."""
+    matcher = await nats.connect(module_nats_server.url)
+
+    async def status(_: bytes) -> bytes:
+        return json.dumps({"sequence": len(JOURNAL.written) + ahead}).encode()
+
+    await respond(matcher, MATCHER_STATUS, status)
+    await matcher.flush()
+    symbol = recorded.rows.trades[-1].symbol
+    items = (await recorded.get(f"/market/{symbol}/candles?interval=1d"))["items"]
+    assert items[-1]["is_complete"] == is_complete
+    await matcher.close()
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,10 @@ async def test_a_read_waits_until_the_order_can_be_seen(gateway: Gateway, writer
 
 async def test_a_history_that_stays_behind_is_not_shown(gateway: Gateway) -> None:
     await gateway.placed()
-    for path in ("/orders/1", "/orders", "/trades", "/accounts/default/orders"):
+    for path in (
+        *("/orders/1", "/orders", "/trades", "/accounts/default/orders", "/accounts/default", "/orders/1/history"),
+        *("/orders/1/trades", "/market/BTC-USD/candles", "/export/orders", "/export/trades"),
+    ):
         response = await gateway.http.get(path)
         assert (response.status_code, code(response)) == (503, "reads_behind")
         assert response.headers["retry-after"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -30,6 +31,14 @@ async def test_each_is_applied_once(connection: asyncpg.Connection) -> None:
     applied = await connection.fetch("select version, name from schema_migrations order by version")
     assert [tuple(row) for row in applied] == [(each.version, each.name) for each in migrations()]
     assert await connection.fetchval("select count(*) from recorder_position") == 1
+
+
+async def test_every_table_and_view_is_documented(connection: asyncpg.Connection) -> None:
+    await migrate(connection)
+    rows = await connection.fetch("select table_name from information_schema.tables where table_schema = 'public'")
+    page = (Path(__file__).parents[2] / "docs/history.md").read_text()
+    assert rows
+    assert [name for (name,) in rows if f"`{name}`" not in page] == []
 
 
 async def test_two_at_the_same_moment(connection: asyncpg.Connection, database: str) -> None:
