@@ -1,4 +1,4 @@
-"""The command lines of README and docs/operations.md, carried out in the order of the page.
+"""The command lines of README, docs/operations.md and docs/history.md, carried out in the order of the page.
 
 Goal: what can be copied works. Method: each block of a page is given to a shell, with the addresses of a running
 exchange in place of the default ones; nothing that it prints may be a problem. Lines for `nats` are not run here:
@@ -35,11 +35,11 @@ def exchange() -> Iterator[Stack]:
         yield started
 
 
-def carry_out(command: str, exchange: Stack) -> str:
+def carry_out(command: str, exchange: Stack, folder: Path = ROOT) -> str:
     command = command.replace("localhost:8000", exchange.http).replace(".venv/bin/pricetime", PRICETIME)
     if PRICETIME in command:
         command = re.sub(r"\s+#.*", "", command) + f" --data {exchange.data}"
-    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -51,6 +51,13 @@ def test_the_readme_says_how_to_begin(exchange: Stack) -> None:
         assert '"code"' not in answer, f"{command}\n{answer}"
     assert '"asks":[["100.00","6.00000000"]]' in said["curl -s localhost:8000/market/BTC-USD/depth"]
     assert said[".venv/bin/pricetime verify"].startswith("identical")
+
+
+def test_history_can_be_asked_for(exchange: Stack, tmp_path: Path) -> None:
+    for command in commands("docs/history.md"):
+        answer = carry_out(command, exchange, tmp_path)
+        assert '"code"' not in answer, f"{command}\n{answer}"
+    assert list(tmp_path.iterdir())  # the exports
 
 
 def test_what_operators_copy_works(exchange: Stack) -> None:
