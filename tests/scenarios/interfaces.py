@@ -1,12 +1,13 @@
 """REST, WebSocket and NATS as a story sees them: commands go in, and what came of each comes out the same way."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import httpx
-import websockets.sync.client
 from msgspec import Struct
+from websockets.sync.client import ClientConnection, connect
 
 from contracts.messages import (
     AllOrNothing,
@@ -29,12 +30,11 @@ class Interface(Protocol):
     """Each method returns the answer's JSON, a problem or not."""
 
     def send(self, request: str, body: Body) -> Body: ...
-    def close(self) -> None: ...
 
 
 class Rest:
-    def __init__(self, stack: Stack) -> None:
-        self._client = httpx.Client(base_url=stack.http, trust_env=False)
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
 
     def send(self, request: str, body: Body) -> Body:
         order_id = body.get("order_id")
@@ -55,26 +55,19 @@ class Rest:
         content: Body = answer.json()
         return content
 
-    def close(self) -> None:
-        self._client.close()
-
 
 class Nats:
-    def __init__(self, stack: Stack) -> None:
-        self._client = PlainNats(stack.nats)
+    def __init__(self, client: PlainNats) -> None:
+        self._client = client
 
     def send(self, request: str, body: Body) -> Body:
         content: Body = json.loads(self._client.request(f"orders.{request}", json.dumps(body).encode()).payload)
         return content
 
-    def close(self) -> None:
-        self._client.close()
-
 
 class WebSocket:
-    def __init__(self, stack: Stack) -> None:
-        address = stack.ws.rstrip("/")
-        self._socket = websockets.sync.client.connect(f"{address}/ws", proxy=None)
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
         self._count = 0
 
     def send(self, request: str, body: Body) -> Body:
@@ -90,11 +83,20 @@ class WebSocket:
         order: Body = message.get("order", message)
         return order
 
-    def close(self) -> None:
-        self._socket.close()
 
-
-INTERFACES = {"REST": Rest, "WebSocket": WebSocket, "NATS": Nats}
+@contextmanager
+def interface(name: str, stack: Stack) -> Iterator[Interface]:
+    """REST, WebSocket or NATS of a running exchange."""
+    match name:
+        case "REST":
+            with httpx.Client(base_url=stack.http, trust_env=False) as client:
+                yield Rest(client)
+        case "WebSocket":
+            with connect(f"{stack.ws}/ws", proxy=None) as socket:
+                yield WebSocket(socket)
+        case "NATS":
+            with PlainNats(stack.nats) as nats:
+                yield Nats(nats)
 
 
 # Commands as the JSON that the interfaces take
