@@ -1,7 +1,7 @@
 """The two ways in which `pricetime replay` reaches an exchange: MessagePack over NATS, and REST.
 
 Both go on after interruptions. An answer that does not come leaves the result unknown, so the same commands are sent
-again: an order that was placed the first time is refused as a duplicate of itself, and the refusal names its id.
+again: for an order that was placed the first time the exchange says so, and names its id.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ from contracts.messages import (
     Outcome,
     PlaceOrder,
     Refusal,
+    RejectReason,
+    Repeated,
     Reply,
     RequestRefusal,
     RequestRefused,
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
+
+_THERE_ALREADY = RejectReason.DUPLICATE_CLIENT_ORDER_ID.value
 
 _T = TypeVar("_T")
 _encoder = msgspec.msgpack.Encoder()
@@ -132,6 +136,8 @@ def _turned_away(reply: RequestRefused) -> Answer:
 def _result(command: Command, result: CommandResult, sequence: int) -> Result:
     if isinstance(result, Refusal):
         return Refused(result.reason.value, result.order_id)
+    if isinstance(result, Repeated):
+        return Refused(_THERE_ALREADY, result.order_id)
     trades = sum(isinstance(event, TradeExecuted) for event in result.events)
     return Done(_order_id(command, result), sequence, trades)
 
@@ -165,6 +171,8 @@ class RestExchange:
         if response.is_error:
             return Refused(_code(response), _body(response).get("order_id"))
         order = _body(response)
+        if "Idempotent-Replayed" in response.headers:
+            return Refused(_THERE_ALREADY, order["order_id"])
         return Done(order["order_id"], order["sequence"], len(order.get("trades", ())))
 
     async def _ask(self, action: Action) -> httpx.Response:
