@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 
 from cli.broker_users import BrokerUsers, write_anyone, write_configuration
+from cli.errors import CommandError
 from cli.health import Health, HealthWatch, nats_health
 from cli.processes import Program
 from cli.runfile import RunFile, remove_run_file, write_run_file
@@ -96,7 +97,8 @@ class Stack:
         self._say = say
         self._supervisor = Supervisor(plan.data / "logs", say, self._on_change)
         self._ready = False
-        self._nats_is_open = False
+        self._nats_is_open: bool | None = False
+        """Whether those without a password may trade; None if it could not be written down."""
         self._keys_are_known = False
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
@@ -214,13 +216,23 @@ class Stack:
     def _open_nats(self, settings: Settings, keys: Keys) -> None:
         is_open = settings.nats_open and is_loopback(self._plan.host) and not keys.required
         if is_open != self._nats_is_open:
-            self._nats_is_open = is_open
-            write_anyone(self._plan.users.folder, may_trade=is_open)
+            self._let_anyone(may_trade=is_open)
             self._supervisor.signal("nats", signal.SIGHUP)
 
+    def _let_anyone(self, *, may_trade: bool) -> None:
+        """Write it down. If that cannot be done, it is tried again when the keys are read next."""
+        try:
+            write_anyone(self._plan.users.folder, may_trade=may_trade)
+            self._nats_is_open = may_trade
+        except CommandError as error:  # a full disk, say: the parts must be kept running all the same
+            if self._nats_is_open is not None:
+                self._say(f"who may use NATS without a password cannot be changed: {error}")
+            self._nats_is_open = None
+
     def _configure_nats(self) -> None:
+        """Closed, until it is known whether there are keys."""
         write_configuration(self._plan.users, nats_configuration())
-        write_anyone(self._plan.users.folder, may_trade=self._nats_is_open)
+        self._let_anyone(may_trade=False)
 
     async def _tidy(self) -> None:
         while True:

@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import nats
 import pytest
@@ -23,7 +25,11 @@ from cli.broker_users import (
 from cli.errors import CommandError
 from cli.main import main
 from cli.servers import nats_configuration, nats_executable, nats_plan, nats_program
+from cli.stack import Stack, StackPlan
+from cli.supervisor import Supervisor
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
+from runtime.keys import Keys
+from runtime.settings import Settings
 from tests.support.servers import NatsServer, start_nats, temporary_folder
 
 
@@ -120,6 +126,45 @@ def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "passwords.json").write_text("{")
     with pytest.raises(CommandError, match=r"cannot read .*passwords\.json"):
         prepare_broker_users(tmp_path)
+
+
+def test_what_is_there_already_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+    users = prepare_broker_users(tmp_path)
+    write_configuration(users, nats_configuration())
+    for name in ("passwords.json", "accounts.conf", "nats.conf"):
+        (tmp_path / f"{name}.new").mkdir()  # nothing can be written by that name
+    assert prepare_broker_users(tmp_path) == users
+    write_configuration(users, nats_configuration())
+
+
+# A supervisor that cannot write it down
+
+
+def test_when_it_cannot_be_written_down_it_is_said_once_and_tried_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    signals: list[object] = []
+    users = prepare_broker_users(tmp_path / "nats-users")
+    plan = SimpleNamespace(data=tmp_path, host="127.0.0.1", users=users)
+    stack = Stack(cast("StackPlan", plan), said.append)
+    stack._supervisor = cast("Supervisor", SimpleNamespace(signal=lambda *sent: signals.append(sent)))
+    stack._configure_nats()
+    needed, not_needed = cast("Keys", SimpleNamespace(required=True)), cast("Keys", SimpleNamespace(required=False))
+    stack._open_nats(Settings(), not_needed)
+    assert "orders.place" in (users.folder / "anyone.conf").read_text()
+    assert len(signals) == 1
+
+    (users.folder / "anyone.conf.new").mkdir()
+    for _ in range(3):
+        stack._open_nats(Settings(), needed)
+    assert len(said) == 1
+    assert "cannot be changed" in said[0]
+
+    (users.folder / "anyone.conf.new").rmdir()
+    stack._open_nats(Settings(), needed)
+    assert "orders.place" not in (users.folder / "anyone.conf").read_text()
+    signals.clear()
+    stack._open_nats(Settings(), needed)
+    assert signals == []
 
 
 # The command
