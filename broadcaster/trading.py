@@ -30,7 +30,7 @@ from entry.views import BatchView
 log = logging.getLogger(__name__)
 
 _FOLD_SECONDS = 2.0
-_AGAIN_SECONDS = 0.25
+_AGAIN_SECONDS, _MOST_SECONDS = 0.25, 5.0
 _MAX_KEYS = 10_000
 
 
@@ -177,12 +177,13 @@ class Trading:
         left = set(placed)
         if await self._live.reach(told, _FOLD_SECONDS):
             left = {order_id for order_id in left if self._live.market.orders.get(order_id) is not None}
-        count = len(left)
+        count, pause = len(left), _AGAIN_SECONDS
         while left:
             done = await asyncio.gather(*(self._cancel(order_id) for order_id in sorted(left)))
             left -= {order_id for order_id, is_closed in zip(sorted(left), done, strict=True) if is_closed}
             if left:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_SECONDS)
         if count:
             log.info("canceled %d orders of a client that has gone", count)
 

@@ -24,7 +24,6 @@ STREAM_CODES: dict[str, Code] = {
         429, "Slow consumer", "The client reads too slowly for messages that must not be left out. It is closed (4008)."
     ),
     "key_ended": Code(401, "Key ended", "The key was revoked or has expired, or keys are needed now. Closed (4001)."),
-    "starting": Code(503, "Starting", "The broadcaster is still reading the journal. Try again in a moment."),
 }
 
 

@@ -7,6 +7,7 @@ from importlib import metadata, resources
 import msgspec
 
 from entry.problems import CODES
+from entry.stream_codes import STREAM_CODES
 from gateway.http import Headers, HttpAnswer, HttpRequest, header
 from gateway.openapi import document
 from gateway.routes import Handle, Route
@@ -59,7 +60,7 @@ def error_rows() -> str:
     row = '<tr id="{0}"><td><a href="#{0}"><code>{0}</code></a></td><td>{1}</td><td>{2}</td></tr>'
     return "\n".join(
         row.format(name, code.status, html.escape(code.meaning))
-        for name, code in sorted(CODES.items(), key=lambda item: (item[1].status, item[0]))
+        for name, code in sorted({**CODES, **STREAM_CODES}.items(), key=lambda item: (item[1].status, item[0]))
     )
 
 
