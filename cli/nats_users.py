@@ -41,7 +41,7 @@ _PAUSE_SECONDS = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = commands.add_parser("add", help="make a login and show its password, once")
+    add = commands.add_parser("add", help="make a login and show its password")
     add.add_argument("name", metavar="NAME")
     whose = add.add_mutually_exclusive_group()
     whose.add_argument("--account", metavar="A", help="the account that it acts for (default: NAME)")
@@ -118,7 +118,9 @@ def _taken_over(data: Path, login: Login, *, wanted: bool) -> str:
     if (pid := _broker(data)) is None:
         return " No exchange runs on it; it takes effect at the next start."
     if not asyncio.run(_reload_until(pid, _address(data), login, wanted)):
-        raise CommandError(f"nats-server has not taken the change over; {data / 'logs' / 'nats.log'} may say why")
+        raise CommandError(
+            f"it is written down, but nats-server has not taken it over; {data / 'logs' / 'nats.log'} may say why"
+        )
     return ""
 
 
