@@ -4,6 +4,7 @@ import re
 from importlib import resources
 
 from entry.problems import CODES
+from entry.stream_codes import STREAM_CODES
 from gateway.site import error_rows, site_routes
 
 STATIC = resources.files("gateway") / "static"
@@ -11,8 +12,10 @@ PAGES = ("home.html", "docs.html", "errors.html")
 
 
 def test_every_code_has_its_place_on_the_page_of_errors() -> None:
+    codes = {**CODES, **STREAM_CODES}
+    assert len(codes) == len(CODES) + len(STREAM_CODES)
     rows = error_rows()
-    assert re.findall(r'<tr id="(\w+)">', rows) == sorted(CODES, key=lambda name: (CODES[name].status, name))
+    assert re.findall(r'<tr id="(\w+)">', rows) == sorted(codes, key=lambda name: (codes[name].status, name))
 
 
 def test_pages_load_only_what_is_served_here() -> None:
