@@ -185,7 +185,8 @@ class Keys:
     def find_signed(self, key_id: str, request: SignedRequest, signature: str) -> Access | KeyRefusal:
         """What the signer of this request may do. A signature is good once.
 
-        One from before this process started could have been used with the process before it, and is too old.
+        One dated before this process started could have been used with the process before it, and is too old. One
+        that was dated ahead of our clock then is not noticed: docs/access.md says so.
         """
         time = self._clock()
         found = judge_signed(self._entries.get(key_id), request, signature, time, self._window)
@@ -205,7 +206,9 @@ class Keys:
     async def start(self) -> None:
         """Returns when the bucket has been read, however long it takes."""
         await self._connection.subscribe(KEYS_CHANGED, cb=self._on_change)
-        while not await self._look():
+        while True:
+            if await self._look():
+                return
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def run(self) -> None:

@@ -64,10 +64,13 @@ def test_the_sample_in_python(stack: Stack, signing_key: MadeKey) -> None:
 
 @pytest.mark.stack
 def test_the_sample_in_shell(stack: Stack, signing_key: MadeKey) -> None:
-    order, orders = run(["sh", "-euc"], sample("sh"), stack, signing_key).splitlines()
+    """Its last request once more at once: equal requests within one second are different signatures."""
+    text = sample("sh")
+    order, orders, again = run(["sh", "-euc"], text + text.splitlines()[-1], stack, signing_key).splitlines()
     assert '"client_order_id":"signed-2"' in order
     assert '"status":"open"' in order
     assert '"client_order_id":"signed-2"' in orders
+    assert again == orders
 
 
 @pytest.mark.parametrize(
