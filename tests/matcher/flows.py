@@ -109,7 +109,7 @@ EVERYTHING = PLAIN | {
     "account_limits": 2,
 }
 
-SMALL = Limits(max_fills=3, max_events=5, max_commands=4, max_resting_orders=60)
+SMALL = Limits(max_fills=3, max_events=5, max_commands=4, max_resting_orders=60, client_order_id_window=100)
 
 PLAIN_PROFILES = [
     Profile("tight book, many crossings", PLAIN | {"limit": 80, "cancel": 4}, spread=2, overlap=2),
@@ -143,6 +143,7 @@ RICH_PROFILES = [
         client_order_ids=5000,
         prevention=0.3,
         pace=50 * MILLISECOND,
+        limits=Limits(client_order_id_window=2000),
     ),
     Profile(
         "everything, little room",
@@ -184,7 +185,7 @@ RICH_PROFILES = [
         accounts=("anna", "ben", "cleo"),
         client_order_ids=5000,
         prevention=0.1,
-        limits=Limits(max_fills=6),
+        limits=Limits(max_fills=6, client_order_id_window=2000),
     ),
     Profile(
         "expiry and dead-man's switches",
