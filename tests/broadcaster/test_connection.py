@@ -1,19 +1,28 @@
 """Connections that do not behave, against the server in this process."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import websockets
 
 from broadcaster import server as server_module
+from broadcaster.access import Doorkeeper, Presented
 from broadcaster.application import Application
 from broadcaster.connection import Connection
-from broadcaster.feed import GOING_AWAY, Farewell
+from broadcaster.feed import GOING_AWAY, Farewell, TradeFeed
 from broadcaster.live import Live
+from broadcaster.orders import OrderChange, OrderEvent
 from broadcaster.server import BroadcastServer, create_server
+from broadcaster.session import Counter, Limits
+from broadcaster.streams import OrderFeed, Update, updates_of
+from contracts.keys import OPEN, Access
+from contracts.messages import OrderState, OrderType, Side, TimeInForce
+from contracts.views import Instrument
 from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.stack
@@ -22,6 +31,19 @@ HANDSHAKE = (
     b"GET /ws/trades HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+
+
+class OpenDoor(Doorkeeper):
+    """There are no keys."""
+
+    def __init__(self) -> None:
+        pass
+
+    def admit(self, presented: Presented) -> Access:
+        return OPEN
+
+    def is_good(self, access: Access) -> bool:
+        return True
 
 
 @dataclass
@@ -40,12 +62,12 @@ class Served:
 
         assert await asyncio.to_thread(wait_until, settled)
 
-    async def silent_client(self) -> socket.socket:
+    async def silent_client(self, path: str = "/ws/trades") -> socket.socket:
         """Connected, and never reading again."""
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", self.port))
-        raw.sendall(HANDSHAKE)
+        raw.sendall(HANDSHAKE.replace(b"/ws/trades", path.encode()))
         await self.until(clients=1)
         return raw
 
@@ -56,7 +78,10 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     monkeypatch.setattr(server_module, "_PING_SECONDS", 0.2)
     live = Live()
     live.open()
-    server = create_server(Application(live, "BTC-USD", lambda: asyncio.sleep(0)))
+    application = Application(live, "BTC-USD", lambda: asyncio.sleep(0))
+    nobody: Any = None
+    application.open_counter(Counter(nobody, OpenDoor(), Limits(10, 100)))
+    server = create_server(application)
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -70,6 +95,50 @@ def fill(served: Served) -> None:
     [connection] = served.connections
     while connection.is_ready():
         connection.write(b"x" * 65_536)
+
+
+def masked(text: bytes) -> bytes:
+    """A client's frame, masked with zeros."""
+    assert len(text) < 126
+    return b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text
+
+
+def updates(sequence: int, count: int) -> list[Update]:
+    gold = Instrument("GOLD", "0.01", "0.001", 1, 10)
+    order = OrderState(1, None, "anna", "GOLD", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, False, 1, 5, 0, "0", 0)
+    changes = [OrderChange(sequence, index, 0, OrderEvent.ACCEPTED, order) for index in range(count)]
+    return updates_of(changes, lambda _: gold)
+
+
+def read_to_close(raw: socket.socket) -> bytes:
+    raw.settimeout(30)
+    received = bytearray()
+    while chunk := raw.recv(65_536):
+        received += chunk
+    return bytes(received)
+
+
+@pytest.mark.parametrize("channel", ["orders", "trades"])
+async def test_who_does_not_read_what_must_not_be_left_out_is_told_and_closed(
+    served: Served, monkeypatch: pytest.MonkeyPatch, channel: str
+) -> None:
+    monkeypatch.setattr(Connection, "grace_seconds", 2.0)
+    served.live.orders, served.live.trades = OrderFeed(kept=1_000), TradeFeed(kept=1_000)
+    with await served.silent_client("/ws") as raw:
+        raw.sendall(masked(b'{"op":"subscribe","channel":"%b"}' % channel.encode()))
+        feed: Any = getattr(served.live, channel)
+        assert await asyncio.to_thread(wait_until, lambda: len(feed) == 1)
+        for sequence in range(1, 60):
+            served.live.orders.publish(updates(sequence, 200))
+            served.live.trades.publish([("GOLD", b'{"trade":"%d"}' % sequence * 30)] * 200)
+            await asyncio.sleep(0)
+        received = await asyncio.to_thread(read_to_close, raw)
+    told = json.loads(received[received.rindex(b'{"type":"error"') : received.rindex(b"}") + 1])
+    assert told["problem"]["code"] == "slow_consumer"
+    assert "too slowly" in told["problem"]["detail"]
+    closing = received[received.rindex(b"}") + 1 :]
+    assert closing[2:4] == (4008).to_bytes(2, "big")
+    assert closing[4:].startswith(b"slow_consumer: You read too slowly")
 
 
 async def test_a_full_connection_is_cut_when_it_does_not_read_its_farewell(served: Served) -> None:
