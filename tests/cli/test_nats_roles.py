@@ -58,13 +58,13 @@ ROLES = {
     "accounts.ben.orders.batch": ("OAX", "GA"),
     "commands.1": ("GA", "A"),
     "keys.changed.$KV.KEYS.1": ("A", "BGOA"),
-    "matcher.status": ("MBGOAX", "MA"),
-    "matcher.state_hash": ("GOA", "MA"),
+    "matcher.status": ("MGOAX", "MA"),
+    "matcher.state_hash": ("OA", "MA"),
     "matcher.instruments": ("BGOAX", "MA"),
     "matcher.order": ("BGOAX", "MA"),
-    "matcher.taken_over": ("MA", "MBGOA"),
+    "matcher.taken_over": ("MA", "MOA"),
     "recorder.status": ("MRGOAX", "RA"),
-    "recorder.position": ("RA", "RBGOA"),
+    "recorder.position": ("RA", "RGOA"),
     "broadcaster.status": ("BGOAX", "BA"),
     "broadcaster.depth": ("GOAX", "BA"),
     "broadcaster.market": ("GOAX", "BA"),
@@ -118,6 +118,10 @@ ROLES = {
     "_INBOX_admin.1.1": ("MRBGA", "A"),
     "_R_.1.1": ("MRBGA", ""),
     "$SYS.REQ.SERVER.PING": ("A", None),
+    # `pricetime bench`
+    "floor.echo": ("OA", "OA"),
+    "$JS.API.STREAM.CREATE.FLOOR": ("OA", None),
+    "$JS.API.STREAM.PURGE.FLOOR": ("OA", None),
 }
 DESTRUCTIVE = [
     *(

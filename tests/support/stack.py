@@ -4,6 +4,7 @@
 alone. `fresh_stack()` starts one that the test may kill, stop and start again.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -70,6 +71,16 @@ class Stack:
     def _output(self) -> Path:
         return self.data.with_name(self.data.name + ".out")
 
+    @property
+    def violations(self) -> list[str]:
+        """What nats-server has refused one of the services."""
+        lines = (self.data / "logs" / "nats.log").read_text(errors="replace").splitlines()
+        return [
+            line
+            for line in lines
+            if re.search(r"EXCHANGE/user:(matcher|recorder|broadcaster|gateway)\b.*Violation", line)
+        ]
+
     def start(self) -> None:
         """Start it and return when orders can be placed."""
         self.launch()
@@ -132,6 +143,7 @@ def running_stack(environment: Mapping[str, str] | None = None) -> Iterator[Stac
             yield stack
         finally:
             stack.stop()
+        assert stack.violations == [], "a service lacks a right that it needs: nats/accounts.conf"
 
 
 @pytest.fixture(scope="session")
