@@ -1,4 +1,4 @@
-"""The command lines of README, docs/operations.md and docs/history.md, carried out in the order of the page.
+"""What the pages give to be copied, command lines and programs, carried out in the order of each page.
 
 Goal: what can be copied works. Method: each block of a page is given to a shell, with the addresses of a running
 exchange in place of the default ones; nothing that it prints may be a problem. Lines for `nats` are not run here:
@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import wait_until
 from tests.support.stack import Stack, running_stack
 
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parent.parent
 PRICETIME = f"{sys.executable} -P -m cli.main"
+BID = '{"side": "buy", "price": "12.34", "quantity": "1"}'
 RUNS = ("curl ", ".venv/bin/pricetime ")
 
 
@@ -58,6 +60,34 @@ def test_history_can_be_asked_for(exchange: Stack, tmp_path: Path) -> None:
         answer = carry_out(command, exchange, tmp_path)
         assert '"code"' not in answer, f"{command}\n{answer}"
     assert list(tmp_path.iterdir())  # the exports
+
+
+def test_a_deferred_order_is_found_by_the_address_in_its_202(exchange: Stack) -> None:
+    store, look = commands("docs/deferred.md")
+    stored = carry_out(store, exchange)
+    assert " 202 " in stored.splitlines()[0]
+    (command_id,) = re.findall(r"^location: /commands/(\w+)", stored, re.MULTILINE)
+    look = re.sub(r"/commands/\w+", f"/commands/{command_id}", look)
+    wait_until(lambda: '"status":"completed"' in carry_out(look, exchange), 20)
+
+
+def test_a_book_is_kept_by_the_program_on_the_page(exchange: Stack) -> None:
+    """It says how many levels it has after each message; it is stopped when it has said so twice."""
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/streams.md").read_text(), re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-u", "-c", program.replace("ws://localhost:8001", exchange.ws)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            first = running.stdout.readline()
+            place = f"""curl -s {exchange.http}/orders -H 'Content-Type: application/json' -d '{BID}'"""
+            carry_out(place, exchange)
+            second = running.stdout.readline()
+        finally:
+            running.kill()
+    before, after = (re.fullmatch(r"(\d+) (\d+) bids (\d+) asks\n", line) for line in (first, second))
+    assert before, first
+    assert after, second
+    assert (int(after[2]), after[3]) == (int(before[2]) + 1, before[3])
 
 
 def test_what_operators_copy_works(exchange: Stack) -> None:
