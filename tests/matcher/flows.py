@@ -236,11 +236,16 @@ class Flow:
         for symbol in self.profile.symbols:
             yield DefineInstrument(symbol, "0.01", "0.001", 1, MAX_LOTS)
         for _ in range(count - len(self.profile.symbols)):
-            self.time += self.random.randint(1, 2 * self.profile.pace)
+            self.time = self.later()
             command = self.command()
             if isinstance(command, PlaceOrder | AllOrNothing):
                 self.recent = [*self.recent[-30:], command]
             yield command
+
+    def later(self) -> int:
+        """Now and then the very moment at which something is due."""
+        time, due = self.time + self.random.randint(1, 2 * self.profile.pace), self.reference.next_due
+        return due if due is not None and self.time < due <= time and self.chance(0.5) else time
 
     def placed(self, count: int) -> Iterator[Command]:
         """About `count` commands of clients, and the matcher's own in their places."""
