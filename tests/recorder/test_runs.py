@@ -8,6 +8,8 @@ import recorder.runs
 from recorder.runs import Runs
 from recorder.store import Position
 from tests.support.journals import Written, random_journal
+from tests.support.recorded import fold
+from tests.support.rich_journals import rich_journal
 
 WRITTEN = random_journal(1, commits=10, commands_per_commit=4).written
 
@@ -32,6 +34,18 @@ async def test_a_run_is_what_came_since_the_one_before() -> None:
     assert [commit.sequence for commit in first.fold.commits] == [1, 2]
     assert [commit.sequence for commit in second.fold.commits] == [3, 4, 5]
     assert second.reached == Position(5, WRITTEN[4].hash, "test-journal")
+
+
+async def test_a_run_knows_the_last_trade_before_it() -> None:
+    written = rich_journal(1)[0].written
+    whole = fold(written)[0]
+    runs = Runs(last_trade_id=0)
+    events = []
+    for each in written:
+        await add(runs, each)
+        events += (await runs.take()).fold.order_events
+    assert events == whole.order_events
+    assert Runs(last_trade_id=7)._run.fold.last_trade_id == 7
 
 
 async def test_taking_waits_for_something_to_take() -> None:

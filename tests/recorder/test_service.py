@@ -16,7 +16,8 @@ from nats.aio.msg import Msg
 from contracts.subjects import JOURNAL, JOURNAL_STREAM, RECORDER_POSITION, RECORDER_STATUS
 from runtime.journal import ensure_stream
 from tests.support.journals import Journal, Written, extend, publish, random_journal
-from tests.support.recorded import Recorders, expected, tables, until_recorded
+from tests.support.recorded import Recorders, expected, fold, tables, until_recorded
+from tests.support.rich_journals import rich_journal
 from tests.support.servers import NatsServer, PostgresServer
 
 pytestmark = pytest.mark.stack
@@ -75,6 +76,22 @@ async def test_it_records_what_is_there_and_what_comes(connection: Client, recor
     assert await process.wait() == 0, recorders.log
 
 
+async def test_after_a_restart_it_knows_the_last_trade(connection: Client, recorders: Recorders, database: str) -> None:
+    """What happens to an order first of all in a new process still stands behind the fills before it."""
+    written = rich_journal(1)[0].written
+    alone = [fold([each])[0] for each in written]
+    amended = next(number for number, rows in enumerate(alone) if number > 50 and rows.order_events and not rows.trades)
+    await publish(connection, written[:amended])
+    process = await recorders.start()
+    await until_recorded(database, amended)
+    process.terminate()
+    await process.wait()
+    await publish(connection, written[amended:])
+    await recorders.start()
+    await until_recorded(database, len(written))
+    assert await tables(database) == expected(written)
+
+
 async def test_it_announces_how_far_it_is(connection: Client, recorders: Recorders) -> None:
     journal = random_journal(1, commits=5, commands_per_commit=2)
     announced: asyncio.Queue[int] = asyncio.Queue()
@@ -102,19 +119,22 @@ async def test_killed_again_and_again_it_records_everything_once(
     """Goal: exactly once under kill -9. Method: kill the recorder at random positions of a journal that keeps growing,
     start it anew, and compare every table with the journal at the end."""
     chance = random.Random(11)
-    journal = random_journal(11, commits=100, commands_per_commit=20)
-    await publish(connection, journal.written)
-    for turn in range(6):
+    written = rich_journal(11, 9000)[0].written
+    end = len(written) // 8
+    await publish(connection, written[:end])
+    for _ in range(6):
         process = await recorders.start()
-        await until_recorded(database, chance.randint(len(journal.written) // 2, len(journal.written) - 10))
-        more = asyncio.create_task(publish(connection, extend(journal, turn, commits=150, commands_per_commit=20)))
+        await until_recorded(database, chance.randint(end // 2, end - 10))
+        start, end = end, end + len(written) // 8
+        more = asyncio.create_task(publish(connection, written[start:end]))
         await asyncio.sleep(chance.uniform(0, 0.05))
         process.kill()
         await process.wait()
         await more
     await recorders.start()
-    await until_recorded(database, len(journal.written))
-    assert await tables(database) == expected(journal.written)
+    await publish(connection, written[end:])
+    await until_recorded(database, len(written))
+    assert await tables(database) == expected(written)
 
 
 async def test_of_two_recorders_one_ends(connection: Client, recorders: Recorders, database: str) -> None:

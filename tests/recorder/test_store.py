@@ -14,12 +14,18 @@ from hypothesis import strategies as st
 from contracts.commits import GENESIS_HASH
 from contracts.decimals import Step
 from contracts.messages import (
+    DefineInstrument,
+    InstrumentDefined,
+    InstrumentStatus,
+    InstrumentStatusChanged,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
     OrderReduced,
     OrderTriggered,
+    Outcome,
     PlaceOrder,
+    SetInstrumentStatus,
     TradeExecuted,
 )
 from contracts.orders import Standing, accepted, attributed, concerned, follow
@@ -27,7 +33,7 @@ from recorder.store import Position, Store
 from recorder.tables import connect, decode_numeric, encode_numeric
 from runtime.service import Refused
 from tests.matcher.flows import RICH_PROFILES, Profile
-from tests.support.journals import FIRST_TIME, Written, random_journal
+from tests.support.journals import FIRST_TIME, Journal, Written, random_journal
 from tests.support.recorded import expected, fold, tables
 from tests.support.rich_journals import rich_journal
 from tests.support.servers import PostgresServer
@@ -80,6 +86,27 @@ async def test_runs_of_everything_add_up_to_the_whole_journal(store: Store, data
     for at in range(0, len(written), 20):
         await store.record(*fold(written[at : at + 20], store.last_trade_id))
     assert await tables(database) == expected(written)
+
+
+async def test_a_status_outlives_runs_and_new_definitions(store: Store, admin: asyncpg.Connection) -> None:
+    journal = Journal()
+    define = DefineInstrument("A", "0.01", "0.001"), Outcome((InstrumentDefined("A"),))
+    halt = SetInstrumentStatus("A", InstrumentStatus.HALTED)
+    journal.commit(define)
+    journal.commit((halt, Outcome((InstrumentStatusChanged("A", InstrumentStatus.HALTED),))))
+    journal.commit(define)
+    for at, status in enumerate(("trading", "halted", "halted")):
+        await store.record(*fold(journal.written[at : at + 1]))
+        row = await admin.fetchrow("select status, sequence from instruments")
+        assert tuple(row) == (status, at + 1)
+
+
+async def test_a_status_of_an_instrument_that_is_not_there_is_refused(store: Store) -> None:
+    journal = Journal()
+    halt = SetInstrumentStatus("A", InstrumentStatus.HALTED)
+    journal.commit((halt, Outcome((InstrumentStatusChanged("A", InstrumentStatus.HALTED),))))
+    with pytest.raises(Refused, match=r"changes the status of A.*pricetime verify"):
+        await store.record(*fold(journal.written))
 
 
 async def test_the_position_is_found_again(store: Store, database: str) -> None:
