@@ -402,6 +402,7 @@ async def test_a_lost_broker_is_told_without_sending_anything(nats_server: NatsS
     """nats-py would keep what is published while disconnected, and send it long after the client was told."""
     async with running_gateway(nats_server.url) as gateway:
         await gateway.placed()
+        await gateway.has_its_streams()
         nats_server.kill()
         while (await gateway.http.get("/health/ready")).json()["checks"]["nats"]["ok"]:
             pass

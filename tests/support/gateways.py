@@ -37,6 +37,7 @@ from contracts.messages import (
     Result,
 )
 from contracts.subjects import (
+    COMMANDS_STREAM,
     JOURNAL,
     JOURNAL_STREAM,
     MATCHER_INSTRUMENTS,
@@ -45,6 +46,7 @@ from contracts.subjects import (
     ORDERS_SUBMIT,
     RECORDER_POSITION,
 )
+from gateway.deferred_store import CONSUMER
 from gateway.service import main
 from matcher.engine import Engine
 from runtime.connection import respond
@@ -175,6 +177,18 @@ class Gateway:
     matcher: PlayedMatcher
     nats: Client
     port: int
+
+    async def has_its_streams(self) -> None:
+        """Return when the gateway has made what it keeps in the broker.
+
+        A nats-server that is killed while it makes a stream never gets well again.
+        """
+        while True:
+            try:
+                await self.nats.jsm().consumer_info(COMMANDS_STREAM, CONSUMER)
+                return
+            except NotFoundError:
+                await asyncio.sleep(0.05)
 
     async def place(self, **fields: Any) -> httpx.Response:
         return await self.http.post("/orders", json={"side": "buy", "price": "100.00", "quantity": "1"} | fields)
