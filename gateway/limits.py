@@ -14,6 +14,7 @@ from contracts.messages import (
     MAX_RESTING_ORDERS,
 )
 from gateway import pages
+from gateway.export import MAX_EXPORTS
 from gateway.http import HttpAnswer, HttpRequest, json_answer, query
 from gateway.routes import MAX_LEVELS, Route
 from runtime.settings import Settings
@@ -44,6 +45,18 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of each key without a rate of its own, and of each address that brings no key; 0: any number."""
     signature_window_seconds: float
     """How far the timestamp of a signed request may be from the server's clock."""
+    max_exports: int
+    """That one gateway sends at the same time."""
+    max_deferred_commands: int
+    max_deferred_bytes: int
+    deferred_patience_seconds: float
+    """How long a deferred command may wait to be carried out."""
+    deferred_results_seconds: float
+    """How long the result of a deferred command is kept."""
+    websocket_subscriptions: int
+    """Of one connection."""
+    websocket_requests_per_second: int
+    """Of one connection."""
     command_timeout_seconds: float
     read_wait_seconds: float
 
@@ -66,6 +79,13 @@ def limits(settings: Settings) -> Limits:
         client_order_id_window=CLIENT_ORDER_ID_WINDOW,
         requests_per_second=settings.rate_limit,
         signature_window_seconds=settings.signature_window_seconds,
+        max_exports=MAX_EXPORTS,
+        max_deferred_commands=settings.deferred_commands,
+        max_deferred_bytes=settings.deferred_bytes,
+        deferred_patience_seconds=settings.deferred_patience_seconds,
+        deferred_results_seconds=settings.deferred_results_seconds,
+        websocket_subscriptions=settings.ws_subscriptions,
+        websocket_requests_per_second=settings.ws_requests_per_second,
         command_timeout_seconds=settings.command_timeout_seconds,
         read_wait_seconds=settings.read_wait_seconds,
     )
