@@ -6,7 +6,6 @@ import msgspec
 from nats.aio.client import Client
 
 from contracts.candles import INTERVALS
-from contracts.messages import RejectReason
 from contracts.subjects import BROADCASTER_DEPTH, BROADCASTER_MARKET, MATCHER_STATUS
 from contracts.views import (
     CandleView,
@@ -20,8 +19,8 @@ from contracts.views import (
 from entry.commands import is_symbol
 from entry.instruments import Instruments
 from entry.position import Position
-from entry.problems import Declined, Problem, declined, quoted
-from entry.refusals import not_found
+from entry.problems import Declined, declined
+from entry.refusals import not_found, not_listed
 from entry.services import ask
 from gateway.candles import CandleRange
 from gateway.history import History
@@ -106,7 +105,7 @@ class Reads:
         await self.catch_up(seen)
         listed = [each for each in await self._history.instruments() if each.symbol == symbol]
         if not listed:
-            raise _not_listed(symbol)
+            raise not_listed(symbol)
         reached = await self._history.reached()
         now = time.time_ns() // 1000
         candles = await self._history.candles(symbol, asked)
@@ -146,7 +145,7 @@ class Reads:
         for instrument in await self.instruments(seen):
             if instrument.symbol == symbol:
                 return instrument_view(instrument)
-        raise _not_listed(symbol)
+        raise not_listed(symbol)
 
     async def depth(self, symbol: str, levels: int, seen: int) -> bytes:
         return await self._market_data(BROADCASTER_DEPTH, symbol, seen, levels=levels)
@@ -187,7 +186,7 @@ class Reads:
 
     async def _market_data(self, subject: str, symbol: str, seen: int, **question: int) -> bytes:
         if not is_symbol(symbol):
-            raise _not_listed(symbol)
+            raise not_listed(symbol)
         await self._check_seen(seen)
         target = max(self._position.told, seen)
         asked = _encode({"symbol": symbol, "min_sequence": target, **question})
@@ -195,18 +194,7 @@ class Reads:
         error = _error_decoder.decode(answer).error
         if error is None:
             return answer
-        raise _not_listed(symbol) if error == "unknown_symbol" else _behind(target)
-
-
-def _not_listed(symbol: str) -> Declined:
-    return Declined(
-        Problem(
-            code=RejectReason.UNKNOWN_SYMBOL.value,
-            detail=f"No instrument {quoted(symbol)} is listed; GET /instruments lists them.",
-            field="symbol",
-            status=404,
-        )
-    )
+        raise not_listed(symbol) if error == "unknown_symbol" else _behind(target)
 
 
 def _behind(target: int, reached: int | None = None) -> Declined:

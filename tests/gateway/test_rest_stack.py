@@ -10,7 +10,7 @@ import httpx
 import nats
 import pytest
 
-from tests.support.servers import run_apart
+from tests.support.servers import run_apart, wait_until
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
@@ -148,6 +148,66 @@ def test_a_client_order_id_is_taken_once(http: httpx.Client, symbol: str) -> Non
     )
     assert (again.status_code, again.json()["code"]) == (409, "duplicate_client_order_id")
     assert again.headers["location"] == f"/orders/{order['order_id']}"
+
+
+def test_the_same_order_again_gets_the_first_answer(http: httpx.Client, symbol: str) -> None:
+    body = {"symbol": symbol, "side": "buy", "price": "100", "quantity": "2", "account": account()}
+    first = http.post("/orders", json=body, headers={"idempotency-key": "once"})
+    placed(http, symbol, side="sell", price="100")
+    again = http.post("/orders", json=body, headers={"idempotency-key": "once"})
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
+    named = found(http, "/orders/by-client-id/once", account=body["account"])
+    assert (named["order_id"], named["filled_quantity"]) == (first.json()["order_id"], "1.000")
+
+
+def test_an_order_goes_by_the_name_that_its_account_gave_it(http: httpx.Client, symbol: str) -> None:
+    name = account()
+    order = placed(http, symbol, account=name, client_order_id="mine", quantity="5")
+    path = f"/orders/by-client-id/mine?account={name}"
+    amended = http.put(path, json={"quantity": "3"}).json()
+    assert (amended["order_id"], amended["quantity"], amended["priority_kept"]) == (order["order_id"], "3.000", True)
+    assert http.delete(path).json()["status"] == "canceled"
+    closed = http.delete(path)
+    assert (closed.status_code, closed.json()["code"]) == (409, "order_not_resting")
+    for missing in (http.get(f"/orders/by-client-id/other?account={name}"), http.delete("/orders/by-client-id/mine")):
+        assert (missing.status_code, missing.json()["code"]) == (404, "unknown_order")
+
+
+def test_many_orders_at_once(http: httpx.Client, symbol: str) -> None:
+    name = account()
+    order = {"symbol": symbol, "side": "buy", "price": "99", "quantity": "1", "account": name}
+    items = [{"place": order | {"client_order_id": f"n-{number}"}} for number in range(50)]
+    for all_or_nothing in (False, True):
+        done = http.post("/orders/batch", json={"items": items, "all_or_nothing": all_or_nothing})
+        if not all_or_nothing:
+            assert [item["status"] for item in done.json()["items"]] == [201] * 50
+            assert len(found(http, "/orders", account=name, status="open")["items"]) == 50
+    assert (done.status_code, done.json()["code"]) == (409, "duplicate_client_order_id")  # they came another way before
+    assert http.delete(f"/orders?account={name}").json()["canceled"] == 50
+    assert found(http, "/orders", account=name, status="open")["items"] == []
+
+
+def test_a_dead_mans_switch_goes_off(http: httpx.Client, symbol: str) -> None:
+    name = account()
+    order = placed(http, symbol, account=name)
+    armed = http.put(f"/accounts/{name}/cancel-all-after", json={"seconds": 0.05}).json()
+    assert wait_until(lambda: found(http, f"/orders/{order['order_id']}")["status"] == "canceled")
+    canceled = found(http, f"/orders/{order['order_id']}")
+    assert canceled["reason"] == "dead_mans_switch"
+    assert canceled["updated_at"] >= armed["deadline"]
+
+
+def test_limits_and_switches_show_in_the_account(http: httpx.Client, symbol: str) -> None:
+    name = account()
+    limits = {"max_order_quantity": "2.000", "max_order_notional": None, "max_position": "5.000"}
+    put = http.put(f"/accounts/{name}/limits", json={"max_open_orders": 3, "symbols": {symbol: limits}})
+    assert found(http, f"/accounts/{name}/limits") == put.json()
+    placed(http, symbol, side="sell", price="98")
+    placed(http, symbol, account=name, price="98")
+    http.put(f"/accounts/{name}/kill-switch", json={"engaged": True})
+    shown = found(http, f"/accounts/{name}")
+    assert (shown["kill_switch"], shown["limits"], shown["positions"]) == (True, put.json(), {symbol: "1.000"})
 
 
 def test_instruments(http: httpx.Client, symbol: str) -> None:
