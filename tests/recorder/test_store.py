@@ -8,8 +8,6 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from contracts.commits import GENESIS_HASH
 from contracts.decimals import Step
@@ -30,7 +28,6 @@ from contracts.messages import (
 )
 from contracts.orders import Standing, accepted, attributed, concerned, follow
 from recorder.store import Position, Store
-from recorder.tables import connect, decode_numeric, encode_numeric
 from runtime.service import Refused
 from tests.matcher.flows import RICH_PROFILES, Profile
 from tests.support.journals import FIRST_TIME, Journal, Written, random_journal
@@ -319,17 +316,3 @@ def _followed(written: Sequence[Written]) -> Iterator[tuple[int, int, str, Stand
                     standings[order_id] = standing = follow(standings[order_id], event)
                     name = standing.status.value if isinstance(event, OrderCanceled) else NAMES[type(event)]
                     yield order_id, commit.sequence, name, standing
-
-
-@given(st.integers(-(10**40), 10**40))
-def test_numerics_come_back(value: int) -> None:
-    assert decode_numeric(encode_numeric(value)) == value
-
-
-async def test_postgres_understands_our_numerics(store: Store, database: str) -> None:
-    connection = await connect(database)
-    values = [0, 1, -1, -12_345_678, 9_999, 10_000, 12_345_678, 10**8, 10**27, 10**27 + 1]
-    for value in values:
-        assert await connection.fetchval("select $1::numeric::text", value) == str(value)
-        assert await connection.fetchval("select $1::text::numeric", str(value)) == value
-    await connection.close()
