@@ -328,22 +328,23 @@ class Exchange:
 
     async def _one_by_one(self, prepared: Sequence[Prepared | Declined], access: Access) -> Done[BatchView]:
         commands_sent = [each.command for each in prepared if isinstance(each, Prepared)]
+        sent_after = self._position.told
         decisions = iter(await self._matcher.submit_all(commands_sent) if commands_sent else ())
         results = [each if isinstance(each, Declined) else (each, next(decisions)) for each in prepared]
         _check_any_was_taken([result[1] for result in results if isinstance(result, tuple)])
-        done = await _attempt_all([self._item_done(result, access) for result in results])
+        done = await _attempt_all([self._item_done(result, access, sent_after) for result in results])
         items = [batches.problem_item(each) if isinstance(each, Declined) else each[0] for each in done]
         sequence = max((each[1] for each in done if not isinstance(each, Declined)), default=self._position.told)
         replayed = all(not isinstance(each, Declined) and each[2] for each in done)
         return Done(BatchView(items, sequence), sequence, replayed)
 
     async def _item_done(
-        self, result: Declined | tuple[Prepared, Decided | Declined], access: Access
+        self, result: Declined | tuple[Prepared, Decided | Declined], access: Access, sent_after: int
     ) -> tuple[BatchItemView, int, bool]:
         if isinstance(result, Declined):
             raise result
         prepared, decision = result
-        decided = self._submission.decided(prepared.command, decision)
+        decided = self._submission.decided(prepared.command, decision, sent_after)
         accepted = await self._submission.accepted(prepared.command, decided, prepared.instrument, access)
         done = await self._order(prepared.command, accepted, prepared.instrument)
         return batches.order_item(prepared.command, done.view), decided.part.sequence, done.replayed

@@ -3,6 +3,7 @@
 Why there, and not in a table: docs/decisions/0013.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,7 +38,18 @@ _GET = f"$JS.API.STREAM.MSG.GET.{JOURNAL_STREAM}"
 
 
 def journal_commits(connection: Client, timeout_seconds: float) -> ReadCommit:
-    """Straight from the stream: no consumer, and from its leader, so what is durable is there."""
+    """Straight from the stream: no consumer, and from its leader, so what is durable is there.
+
+    Who wants a commit that is just being read shares it: a repeated batch asks for the same one for each order.
+    """
+    reading: dict[int, asyncio.Task[Commit]] = {}
+
+    async def shared(sequence: int) -> Commit:
+        task = reading.get(sequence)
+        if task is None:
+            task = reading[sequence] = asyncio.create_task(read(sequence))
+            task.add_done_callback(lambda _: reading.pop(sequence))
+        return await asyncio.shield(task)
 
     async def read(sequence: int) -> Commit:
         question = json.dumps({"seq": sequence}).encode()
@@ -47,7 +59,7 @@ def journal_commits(connection: Client, timeout_seconds: float) -> ReadCommit:
         commit, _ = decode_commit(sequence, base64.b64decode(answer["message"]["data"]))
         return commit
 
-    return read
+    return shared
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Decided:
     part: AnswerPart
     result: Result
     retried: bool = False
+    sent_after: int = 0
+    """Of a retried one: the journal sequence that its sender knew before the first attempt."""
 
 
 @dataclass(slots=True, eq=False)
@@ -146,10 +148,10 @@ class MatcherClient:
         self._count += len(batch)
         try:
             await self._send(batch)
-            await asyncio.wait([waiting.decided for waiting in batch])
+            decisions = await asyncio.gather(*(waiting.decided for waiting in batch), return_exceptions=True)
         finally:
             self._count -= len(batch)
-        return [_decision(waiting.decided) for waiting in batch]
+        return [_decided_or_declined(decision) for decision in decisions]
 
     def _check_room(self, count: int) -> None:
         if self._count + count > self._max_waiting:
@@ -286,12 +288,10 @@ def _settle(batch: list[_Waiting], answer: Answer) -> None:
         waiting.settle(Decided(part, result, waiting.attempts > 1))
 
 
-def _decision(decided: "asyncio.Future[Decided]") -> Decided | Declined:
-    error = decided.exception()
-    if error is None:
-        return decided.result()
-    assert isinstance(error, Declined)
-    return error
+def _decided_or_declined(decision: Decided | BaseException) -> Decided | Declined:
+    if isinstance(decision, Decided | Declined):
+        return decision
+    raise decision
 
 
 def _fail(batch: Iterable[_Waiting], problem: Declined) -> None:

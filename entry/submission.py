@@ -1,6 +1,7 @@
 """One command to the matcher and its decision: outcomes come back, everything else is raised as a problem."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from contracts.keys import OPEN, Access
 from contracts.messages import (
@@ -40,17 +41,18 @@ class Submission:
 
     async def decide(self, command: ClientCommand) -> Decided:
         """The decision, whatever it is; raises Declined if there is none."""
+        sent_after = self._position.told
         try:
-            return self.decided(command, await self._matcher.submit(command))
+            return self.decided(command, await self._matcher.submit(command), sent_after)
         except Declined as error:
             raise _undecided(command, error) from None
 
-    def decided(self, command: ClientCommand, decision: Decided | Declined) -> Decided:
-        """The same for a command that was submitted with others."""
+    def decided(self, command: ClientCommand, decision: Decided | Declined, sent_after: int) -> Decided:
+        """The same for a command that was submitted with others. `sent_after`: the journal sequence known before."""
         if isinstance(decision, Declined):
             raise _undecided(command, decision)
         self._position.tell(decision.part.sequence)
-        return decision
+        return replace(decision, sent_after=sent_after) if decision.retried else decision
 
     async def accepted(
         self, command: ClientCommand, decided: Decided, instrument: Instrument | None, access: Access
@@ -87,7 +89,7 @@ class Submission:
     async def _done_before(self, command: ClientCommand, decided: Decided) -> Decided | None:
         """The outcome of an attempt that got no answer, if the refusal of this one is due to it."""
         if isinstance(command, CancelOrder | AmendOrder):
-            return await self._canceled_or_amended_before(command)
+            return await self._canceled_or_amended_before(command, decided.sent_after)
         assert isinstance(decided.result, Refusal)
         if (
             isinstance(command, SetInstrumentStatus)
@@ -97,11 +99,14 @@ class Submission:
             return decided
         return None
 
-    async def _canceled_or_amended_before(self, command: CancelOrder | AmendOrder) -> Decided | None:
-        """The commit of the order's last change tells whether it was this command that made it."""
+    async def _canceled_or_amended_before(self, command: CancelOrder | AmendOrder, sent_after: int) -> Decided | None:
+        """The commit of the order's last change tells whether it was this command that made it.
+
+        One that was known before this was sent is another's.
+        """
         try:
             found = await self._find_order(command.order_id)
-            if found is None:
+            if found is None or found[0].sequence <= sent_after:
                 return None
             first = of_repeated(await self._read_commit(found[0].sequence), command)
         except Declined:

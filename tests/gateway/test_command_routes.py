@@ -98,6 +98,29 @@ async def test_a_lost_answer_is_asked_for_again_where_that_is_safe(module_nats_s
         assert gateway.matcher.engine.resting_orders == 1
 
 
+async def test_lost_answers_to_batches(module_nats_server: NatsServer) -> None:
+    async with running_gateway(module_nats_server.url, command_retry_seconds=0.1) as gateway:
+        gateway.matcher.loses_answers = 1
+        items = [order(client_order_id="b-1"), order(), order(client_order_id="b-2")]
+        done = (await batch(gateway, *items)).json()["items"]
+        assert [item["status"] for item in done] == [201, 504, 201]
+        gateway.matcher.loses_answers = 1
+        items = [{"cancel": {"order_id": done[0]["order"]["order_id"]}}, order(client_order_id="b-3")]
+        all_of_it = await batch(gateway, *items, all_or_nothing=True)
+        assert [item["status"] for item in all_of_it.json()["items"]] == [200, 201]
+        assert "idempotent-replayed" not in all_of_it.headers
+        assert gateway.matcher.engine.resting_orders == 3
+
+
+async def test_a_repeated_batch_reads_each_commit_once(gateway: Gateway) -> None:
+    asked = await gateway.nats.subscribe("$JS.API.STREAM.MSG.GET.JOURNAL")
+    items = [order(client_order_id=f"b-{number}") for number in range(60)]
+    first, again = await batch(gateway, *items), await batch(gateway, *items)
+    assert again.json()["items"] == first.json()["items"]
+    await gateway.nats.flush()
+    assert asked.pending_msgs == 2  # the request was split into two commits
+
+
 async def test_an_order_without_a_name_is_never_sent_twice(module_nats_server: NatsServer) -> None:
     async with running_gateway(module_nats_server.url, command_retry_seconds=0.05) as gateway:
         gateway.matcher.loses_answers = 1
