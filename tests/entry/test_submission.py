@@ -138,3 +138,10 @@ async def test_another_accounts_order_looks_as_if_it_were_not_there(exchange: Ex
     assert (await refusal(exchange, CancelOrder(1, ("ben",)), BEN)).code == "unknown_order"
     assert exchange.view is not None
     assert exchange.view.reason is CancelReason.REQUESTED
+
+
+async def test_a_second_attempt_does_not_claim_what_was_answered_before_it(exchange: Exchange) -> None:
+    await exchange.submission.submit(CancelOrder(1))
+    exchange.attempts = 2
+    problem = await refusal(exchange, CancelOrder(1))
+    assert (problem.code, problem.order_status) == ("order_not_resting", OrderStatus.CANCELED)

@@ -111,7 +111,7 @@ class Trader:
             if order_id in self.canceled:
                 self.surprises.append(f"{order_id} was canceled twice")
             self.canceled.add(order_id)
-        elif status == 404 and "is not in the book" in body["detail"]:
+        elif status == 404 and "cannot be looked up now" in body["detail"]:
             pass  # filled meanwhile, and the history cannot be asked right now
         elif status not in (None, 409, 503, 504):
             self.surprises.append(f"DELETE {order_id}: {status} {body}")
