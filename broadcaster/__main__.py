@@ -10,6 +10,7 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from broadcaster.access import Doorkeeper
+from broadcaster.account_updates import AccountUpdates
 from broadcaster.application import Application
 from broadcaster.feed import GOING_AWAY
 from broadcaster.follower import beat, follow, refresh, show_books, show_tickers_and_candles
@@ -103,8 +104,10 @@ class _Market:
         await answer_requests(live, connection, self.settings.read_wait_seconds)
         await wait_for_journal(connection)
         live.restore(*await newest_good(self.folder, connection))
+        accounts = AccountUpdates(connection)
         await first_of(
-            follow(live, connection),
+            follow(live, connection, accounts),
+            accounts.run(),
             show_books(live, connection),
             show_tickers_and_candles(live, connection),
             beat(live, self.settings.ws_heartbeat_seconds),

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import OutboundBufferLimitError
 from nats.js.errors import NotFoundError
 
+from broadcaster.account_updates import AccountUpdates
 from broadcaster.feed import frame
-from broadcaster.live import Live, Publication, now
+from broadcaster.live import Live, now
 from broadcaster.market import News
 from broadcaster.messages import heartbeat
+from broadcaster.publishing import publish
 from contracts.subjects import market_book
 from runtime.journal import JournalReader, journal_state
 
@@ -35,7 +36,7 @@ _PROGRESS_COMMITS = 100_000
 _encoder = msgspec.json.Encoder()
 
 
-async def follow(live: Live, connection: Client) -> None:
+async def follow(live: Live, connection: Client, accounts: AccountUpdates) -> None:
     """Without end. Raises JournalBroken at the first commit that does not fit."""
     end = await _journal_end(connection)
     if end > live.position.sequence:
@@ -45,7 +46,7 @@ async def follow(live: Live, connection: Client) -> None:
             _open(live)
         async for received in reader:
             for part in _slices(received):
-                await _take(live, connection, part, end)
+                await _take(live, connection, accounts, part, end)
                 await asyncio.sleep(0)  # let the clients' sockets, and those who ask, have their turn
 
 
@@ -85,7 +86,9 @@ def _slices(received: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes
         yield part
 
 
-async def _take(live: Live, connection: Client, part: list[tuple[int, bytes]], end: int) -> None:
+async def _take(
+    live: Live, connection: Client, accounts: AccountUpdates, part: list[tuple[int, bytes]], end: int
+) -> None:
     """Fold a run of commits; once caught up, show what they bring."""
     news = News()
     for sequence, payload in part:
@@ -97,8 +100,9 @@ async def _take(live: Live, connection: Client, part: list[tuple[int, bytes]], e
             _open(live)
         elif sequence % _PROGRESS_COMMITS == 0:
             log.info("catching up: commit %d of %d", sequence, end)
-    publications = live.publish(news) if news else []  # at once: the books must not move on before it
+    publications, updates = live.publish(news) if news else ([], [])  # at once: the books must not move on before it
     live.passed()
+    publications += accounts.take(updates)
     if publications:
         await asyncio.sleep(0)  # the clients' sockets first: publishing takes longer
         await publish(connection, publications)
@@ -107,15 +111,6 @@ async def _take(live: Live, connection: Client, part: list[tuple[int, bytes]], e
 def _open(live: Live) -> None:
     live.open()
     log.info("live after commit %d, trade %d", live.position.sequence, live.market.last_trade_id)
-
-
-async def publish(connection: Client, publications: list[Publication]) -> None:
-    try:
-        for subject, payload in publications:
-            await connection.publish(subject, payload)
-    except OutboundBufferLimitError:
-        # The server is away and the buffer is full: subscribers see the jump in `sequence` and read the history.
-        log.warning("nats: some messages were not published")
 
 
 async def show_books(live: Live, connection: Client) -> None:

@@ -14,17 +14,15 @@ from broadcaster.feed import DepthFeed, TradeFeed, frame
 from broadcaster.market import Listing, Market, News, Trade
 from broadcaster.messages import CandleMessage, StatusMessage, TickerMessage, encode
 from broadcaster.orders import KEPT_CHANGES
+from broadcaster.publishing import Publication
 from broadcaster.streams import BookFeed, ConflatedFeed, OrderFeed, Update, updates_of
 from contracts.commits import Chain
-from contracts.subjects import account_orders, market_candles, market_status, market_ticker, market_trades
+from contracts.subjects import market_candles, market_status, market_ticker, market_trades
 from contracts.views import DepthView, Instrument, MarketView, candle_view, instrument_view
 
 MAX_WAITING_CANDLES = 1_000
 """Messages about candles that may wait for a client that does not read; then it must go."""
 _MINUTE = 60_000_000
-
-Publication = tuple[str, bytes]
-"""Subject and payload, for NATS."""
 
 
 class Client(Protocol):
@@ -99,25 +97,26 @@ class Live:
             listing.candles.news(self._known_until())
         self.caught_up.set()
 
-    def publish(self, news: News) -> list[Publication]:
-        """Show a run of commits to the clients. Returns what NATS is to be told.
+    def publish(self, news: News) -> tuple[list[Publication], list[Update]]:
+        """Show a run of commits to the clients. Returns what everybody on NATS is to be told, and the orders' updates.
 
         To be called before the next commit is folded: the books are shown as they are now.
         """
-        trades, updates = self.encoded(news.trades), updates_of(news.orders, self.instrument)
+        trades = self.encoded(news.trades)
+        updates = updates_of(news.orders, self.instrument)
         self.trades.publish(trades)
         self.orders.publish(updates)
         self.books.publish(news)
         for symbol in news.instruments:
             self.statuses.publish(symbol, symbol, self._status_frame(symbol))
         self._note_changed(news)
-        return self._publications(news, trades, updates)
+        return self._publications(news, trades), updates
 
-    def _publications(self, news: News, trades: list[tuple[str, bytes]], updates: list[Update]) -> list[Publication]:
+    def _publications(self, news: News, trades: list[tuple[str, bytes]]) -> list[Publication]:
+        status = ((symbol, encode(instrument_view(self.instrument(symbol)))) for symbol in news.instruments)
         return [
-            *((market_trades(symbol), text) for symbol, text in trades),
-            *((account_orders(update.account), update.text) for update in updates),
-            *((market_status(symbol), encode(instrument_view(self.instrument(symbol)))) for symbol in news.instruments),
+            *(Publication(market_trades(symbol), text) for symbol, text in trades),
+            *(Publication(market_status(symbol), text) for symbol, text in status),
         ]
 
     def _note_changed(self, news: News) -> None:
@@ -143,7 +142,7 @@ class Live:
                 self.tickers.publish(symbol, symbol, _ticker_frame(view))
 
     def tickers_for_nats(self) -> list[Publication]:
-        return [(market_ticker(symbol), encode(view)) for symbol, view in self._different(self._to_nats)]
+        return [Publication(market_ticker(symbol), encode(view)) for symbol, view in self._different(self._to_nats)]
 
     def _turn_minute(self) -> None:
         """Each minute, what was traded a day ago leaves the 24 hours."""
@@ -175,7 +174,8 @@ class Live:
                 for formed in listing.candles.news(until):
                     message = self._candle_message(listing, formed)
                     self.candles.publish((symbol, formed.interval), formed.candle.open_time, frame(encode(message)))
-                    published.append((market_candles(symbol, formed.interval), encode(message.candle)))
+                    subject = market_candles(symbol, formed.interval)
+                    published.append(Publication(subject, encode(message.candle)))
         return published
 
     def _known_until(self) -> int:

@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
 from broadcaster.candles import Candles
-from broadcaster.orders import LiveOrders, OpenOrder, OrderChange
+from broadcaster.orders import LiveOrders, OpenOrder, OrderChange, OrderEvent
 from contracts.candles import Candle
 from contracts.commits import Chain
 from contracts.decimals import Step
 from contracts.messages import (
+    CancelReason,
     Command,
     Commit,
     DefineInstrument,
@@ -31,6 +32,7 @@ from contracts.messages import (
     InstrumentStatusChanged,
     LevelChanged,
     Message,
+    OrderState,
     Outcome,
     Side,
     TradeExecuted,
@@ -202,14 +204,14 @@ class Market:
     def apply(self, commit: Commit, news: News | None = None) -> News:
         """Fold the next commit; adds what is new to `news`, or to a new one, and returns it."""
         news = News() if news is None else news
-        before = len(news.orders)
+        changes: list[OrderChange] = []
         for command, outcome in zip(commit.commands, commit.outcomes, strict=True):
             for event in outcome.events:
                 self._follow(command, event, commit.time, news)
-            changed = len(news.orders) - before
-            news.orders.extend(self.orders.apply(command, outcome, commit.sequence, commit.time, changed))
+            self.orders.apply(command, outcome, commit.sequence, commit.time, changes)
             if outcome.levels:
                 self._change_books(outcome, commit.sequence, news)
+        news.orders += changes
         self.sequence = commit.sequence
         self.time = commit.time
         return news
@@ -335,15 +337,31 @@ class _SavedListing(Struct, frozen=True, array_like=True):
     second: _SavedCandle | None
 
 
+class _SavedOrder(Message, frozen=True):
+    order: OrderState
+    sequence: int
+    time: int
+
+
+class _SavedChange(Message, frozen=True):
+    order: OrderState
+    sequence: int
+    index: int
+    time: int
+    event: OrderEvent
+    reason: CancelReason | None
+    trade: TradeExecuted | None
+    priority_kept: bool | None
+
+
 class _Saved(Struct, frozen=True, array_like=True):
-    """The open orders come after it, in several parts: there may be many."""
+    """The latest changes and the open orders come after it, in several parts: there may be many."""
 
     position: Chain
     last_trade_id: int
     last_order_id: int
     listings: list[_SavedListing]
     recent: list[Trade]
-    changes: list[OrderChange]
 
 
 ORDERS_PER_PART = 2_000
@@ -351,21 +369,25 @@ ORDERS_PER_PART = 2_000
 _encoder = msgspec.msgpack.Encoder()
 _parts_decoder = msgspec.msgpack.Decoder(list[bytes])
 _decoder = msgspec.msgpack.Decoder(_Saved)
-_orders_decoder = msgspec.msgpack.Decoder(list[OpenOrder])
+_changes_decoder = msgspec.msgpack.Decoder(list[_SavedChange])
+_orders_decoder = msgspec.msgpack.Decoder(list[_SavedOrder])
 
 
 class Frozen:
     """The market as it stood at a position; the market itself may go on meanwhile."""
 
-    def __init__(self, saved: _Saved, orders: list[OpenOrder]) -> None:
+    def __init__(self, saved: _Saved, changes: list[OrderChange], orders: list[OpenOrder]) -> None:
         self._saved = saved
+        self._changes = changes
         self._orders = orders
 
     def parts(self) -> Iterator[bytes]:
         """What `load` takes, a part at a time, so that another thread can do it beside the event loop."""
         yield _encoder.encode(self._saved)
+        yield _encoder.encode([_saved_change(change) for change in self._changes])
         for start in range(0, len(self._orders), ORDERS_PER_PART):
-            yield _encoder.encode(self._orders[start : start + ORDERS_PER_PART])
+            some = self._orders[start : start + ORDERS_PER_PART]
+            yield _encoder.encode([_SavedOrder(each.order, each.sequence, each.time) for each in some])
 
 
 def freeze(market: Market, position: Chain) -> Frozen:
@@ -378,9 +400,8 @@ def freeze(market: Market, position: Chain) -> Frozen:
         last_order_id=market.orders.last_order_id,
         listings=[_saved_listing(listing) for listing in market._listings.values()],
         recent=list(market.recent),
-        changes=list(market.orders.recent),
     )
-    return Frozen(saved, market.orders.all())
+    return Frozen(saved, list(market.orders.recent), market.orders.all())
 
 
 def _copied(chain: Chain) -> Chain:
@@ -425,7 +446,7 @@ def _saved_candle(interval: str, candle: Candle) -> _SavedCandle:
 
 def load(body: bytes) -> tuple[Market, Chain]:
     """The market and the position that `dump` was given. Raises msgspec.MsgspecError or ValueError on other bytes."""
-    first, *others = _parts_decoder.decode(body)
+    first, second, *others = _parts_decoder.decode(body)
     saved = _decoder.decode(first)
     market = Market()
     market.sequence = saved.position.sequence
@@ -434,9 +455,44 @@ def load(body: bytes) -> tuple[Market, Chain]:
     market.recent.extend(saved.recent)
     market._listings = {each.instrument.symbol: _loaded_listing(each) for each in saved.listings}
     market.changed = set(market._listings)
-    orders = (order for part in others for order in _orders_decoder.decode(part))
-    market.orders = LiveOrders.restored(saved.last_order_id, orders, saved.changes)
+    changes = [_loaded_change(change) for change in _changes_decoder.decode(second)]
+    orders = (_loaded_order(order) for part in others for order in _orders_decoder.decode(part))
+    market.orders = LiveOrders.restored(saved.last_order_id, orders, changes)
     return market, saved.position
+
+
+def _saved_change(change: OrderChange) -> _SavedChange:
+    return _SavedChange(
+        change.order,
+        change.sequence,
+        change.index,
+        change.time,
+        change.event,
+        change.reason,
+        change.trade,
+        change.priority_kept,
+    )
+
+
+def _loaded_change(saved: _SavedChange) -> OrderChange:
+    order = saved.order
+    return OrderChange(
+        order,
+        order.filled_quantity,
+        int(order.filled_notional),
+        saved.sequence,
+        saved.index,
+        saved.time,
+        saved.event,
+        saved.reason,
+        saved.trade,
+        saved.priority_kept,
+    )
+
+
+def _loaded_order(saved: _SavedOrder) -> OpenOrder:
+    order = saved.order
+    return OpenOrder(order, order.filled_quantity, int(order.filled_notional), saved.sequence, saved.time)
 
 
 def _loaded_listing(saved: _SavedListing) -> Listing:

@@ -4,15 +4,18 @@ A change has two numbers, the journal sequence of its commit and its place among
 they order all changes of all accounts, so a reader can name the last one it has.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable
 from enum import Enum
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from contracts.messages import (
+    AllOrNothing,
     CancelReason,
     Command,
     Event,
-    Message,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
@@ -24,7 +27,7 @@ from contracts.messages import (
     PlaceOrder,
     TradeExecuted,
 )
-from contracts.orders import Standing, accepted, attributed, closed_status, concerned, follow, resting_status
+from contracts.orders import Standing, attributed, closed_status, concerned, follow, placed_order, resting_status
 
 KEPT_CHANGES = 10_000
 """How many of the latest changes outlive a restart."""
@@ -45,7 +48,21 @@ class OrderEvent(str, Enum):
     """Self-trade prevention took from its quantity."""
 
 
-class OrderChange(Message, frozen=True):
+class _Filled(Struct, frozen=True, gc=False):
+    """An order by its last whole state and the fills since: most orders are only ever filled."""
+
+    base: OrderState
+    filled: int
+    notional: int
+
+    @property
+    def order(self) -> OrderState:
+        if self.filled == self.base.filled_quantity:
+            return self.base
+        return replace(self.base, filled_quantity=self.filled, filled_notional=str(self.notional))
+
+
+class OrderChange(_Filled, frozen=True, gc=False):
     """One thing that happened to one order, and the order after it."""
 
     sequence: int
@@ -53,7 +70,6 @@ class OrderChange(Message, frozen=True):
     """Counts the changes of the commit, from 0."""
     time: int
     event: OrderEvent
-    order: OrderState
     reason: CancelReason | None = None
     trade: TradeExecuted | None = None
     priority_kept: bool | None = None
@@ -62,24 +78,23 @@ class OrderChange(Message, frozen=True):
     def status(self) -> OrderStatus:
         if self.reason is not None:
             return closed_status(self.reason)
-        return resting_status(self.order.quantity, self.order.filled_quantity)
+        return resting_status(self.base.quantity, self.filled)
 
     @property
     def is_last(self) -> bool:
         """Nothing more will happen to this order."""
-        return self.reason is not None or self.order.quantity == self.order.filled_quantity
+        return self.reason is not None or self.base.quantity == self.filled
 
 
-class OpenOrder(Message, frozen=True):
+class OpenOrder(_Filled, frozen=True, gc=False):
     """An order that is open, as its last change left it."""
 
-    order: OrderState
     sequence: int
     time: int
 
     @property
     def status(self) -> OrderStatus:
-        return resting_status(self.order.quantity, self.order.filled_quantity)
+        return resting_status(self.base.quantity, self.filled)
 
 
 class LiveOrders:
@@ -90,7 +105,7 @@ class LiveOrders:
         self.last_order_id = 0
         self._open: dict[int, OpenOrder] = {}
         self._accounts: dict[str, dict[int, None]] = {}
-        self._closed: dict[int, OrderChange] = {}
+        self._closed: OrderedDict[int, OrderChange] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -104,8 +119,8 @@ class LiveOrders:
 
     def named(self, account: str, client_order_id: str) -> int | None:
         """The account's newest order of this name, if it is open or was closed not long ago."""
-        ours = (self._open[order_id].order for order_id in reversed(self._accounts.get(account, {})))
-        closed = (change.order for change in reversed(self._closed.values()) if change.order.account == account)
+        ours = (self._open[order_id].base for order_id in reversed(self._accounts.get(account, {})))
+        closed = (change.base for change in reversed(self._closed.values()) if change.base.account == account)
         found = [
             next((order.order_id for order in orders if order.client_order_id == client_order_id), 0)
             for orders in (ours, closed)
@@ -119,45 +134,68 @@ class LiveOrders:
     def all(self) -> list[OpenOrder]:
         return list(self._open.values())
 
-    def apply(self, command: Command, outcome: Outcome, sequence: int, time: int, index: int) -> Iterator[OrderChange]:
-        """Fold one outcome of a commit; `index` numbers its first change. Must be read to its end."""
-        for origin, event in attributed(command, outcome.events):
+    def apply(self, command: Command, outcome: Outcome, sequence: int, time: int, changes: list[OrderChange]) -> None:
+        """Fold one outcome of a commit. What changed is added to `changes`, which holds those of the commit so far."""
+        moment = _Moment(sequence, time, changes)
+        if type(command) is AllOrNothing:
+            for origin, event in attributed(command, outcome.events):
+                self._follow(origin, event, moment)
+        else:
+            for event in outcome.events:
+                self._follow(command, event, moment)
+
+    def _follow(self, origin: Command, event: Event, moment: "_Moment") -> None:
+        kind = type(event)
+        if kind is OrderAccepted:
+            self._accept(origin, event, moment)  # type: ignore[arg-type]
+        elif kind is TradeExecuted:
+            self._fill(event.maker_order_id, event, moment)  # type: ignore[union-attr, arg-type]
+            self._fill(event.taker_order_id, event, moment)  # type: ignore[union-attr, arg-type]
+        else:
             for order_id in concerned(event):
-                change = self._change(order_id, origin, event, sequence, time, index)
-                self._keep(change)
-                index += 1
-                yield change
+                self._change(order_id, event, moment)
 
-    def _change(
-        self, order_id: int, origin: Command, event: Event, sequence: int, time: int, index: int
-    ) -> OrderChange:
-        standing = self._after(order_id, origin, event, time)
-        kind, trade, kept = _described(event, standing.status)
-        return OrderChange(sequence, index, time, kind, standing.order, standing.reason, trade, kept)
+    def _accept(self, command: Command, event: OrderAccepted, moment: "_Moment") -> None:
+        assert type(command) is PlaceOrder
+        order_id = event.order_id
+        order = placed_order(command, order_id, moment.time, event.quantity)
+        self._accounts.setdefault(order.account, {})[order_id] = None
+        self.last_order_id = max(self.last_order_id, order_id)
+        self._keep(OrderChange(order, 0, 0, moment.sequence, moment.next, moment.time, OrderEvent.ACCEPTED), moment)
 
-    def _after(self, order_id: int, origin: Command, event: Event, time: int) -> Standing:
-        if type(event) is OrderAccepted:
-            assert type(origin) is PlaceOrder
-            return accepted(event, origin, time)
+    def _fill(self, order_id: int, trade: TradeExecuted, moment: "_Moment") -> None:
+        before = self._before(order_id, trade)
+        filled, notional = before.filled + trade.quantity, before.notional + trade.quantity * trade.price
+        sequence, time, event = moment.sequence, moment.time, OrderEvent.TRADE
+        change = OrderChange(before.base, filled, notional, sequence, moment.next, time, event, None, trade)
+        self._keep(change, moment)
+
+    def _change(self, order_id: int, event: Event, moment: "_Moment") -> None:
+        """Whatever is not just a fill comes with the whole order, or changes what does not change otherwise."""
+        before = self._before(order_id, event)
+        order, status, reason = follow(Standing(before.order, before.status), event)
+        kind, kept = _described(event, status)
+        filled, notional = order.filled_quantity, int(order.filled_notional)
+        sequence, time = moment.sequence, moment.time
+        change = OrderChange(order, filled, notional, sequence, moment.next, time, kind, reason, None, kept)
+        self._keep(change, moment)
+
+    def _before(self, order_id: int, event: Event) -> OpenOrder:
         before = self._open.get(order_id)
-        if before is None:  # a limit order that is canceled in the commit that took it is open in between
-            raise AssertionError(f"order {order_id} is not open, but {event} happened to it")
-        return follow(Standing(before.order, before.status), event)
+        assert before is not None, f"order {order_id} is not open, but {event} happened to it"
+        return before
 
-    def _keep(self, change: OrderChange) -> None:
+    def _keep(self, change: OrderChange, moment: "_Moment") -> None:
         self.recent.append(change)
-        order = change.order
-        order_id = order.order_id
-        if change.is_last:
+        moment.changes.append(change)
+        base = change.base
+        if change.reason is None and base.quantity != change.filled:
+            self._open[base.order_id] = OpenOrder(base, change.filled, change.notional, change.sequence, change.time)
+        else:
             self._close(change)
-            return
-        if change.event is OrderEvent.ACCEPTED:
-            self._accounts.setdefault(order.account, {})[order_id] = None
-            self.last_order_id = max(self.last_order_id, order_id)
-        self._open[order_id] = OpenOrder(order, change.sequence, change.time)
 
     def _close(self, change: OrderChange) -> None:
-        order = change.order
+        order = change.base
         del self._open[order.order_id]
         orders = self._accounts[order.account]
         del orders[order.order_id]
@@ -165,7 +203,7 @@ class LiveOrders:
             del self._accounts[order.account]
         self._closed[order.order_id] = change
         if len(self._closed) > KEPT_CLOSED:
-            del self._closed[next(iter(self._closed))]
+            self._closed.popitem(last=False)
 
     @classmethod
     def restored(cls, last_order_id: int, orders: Iterable[OpenOrder], recent: Iterable[OrderChange]) -> "LiveOrders":
@@ -173,26 +211,37 @@ class LiveOrders:
         live = cls()
         live.last_order_id = last_order_id
         for order in orders:
-            live._open[order.order.order_id] = order
-            live._accounts.setdefault(order.order.account, {})[order.order.order_id] = None
+            live._open[order.base.order_id] = order
+            live._accounts.setdefault(order.base.account, {})[order.base.order_id] = None
         live.recent.extend(recent)
-        live._closed = {change.order.order_id: change for change in live.recent if change.is_last}
+        live._closed.update((change.base.order_id, change) for change in live.recent if change.is_last)
         return live
 
 
-def _described(event: Event, status: OrderStatus) -> tuple[OrderEvent, TradeExecuted | None, bool | None]:
-    """What it was, the trade if it was one, and for an amendment whether the order kept its place."""
+class _Moment:
+    """The commit that is being folded, and its changes so far."""
+
+    __slots__ = ("changes", "sequence", "time")
+
+    def __init__(self, sequence: int, time: int, changes: list[OrderChange]) -> None:
+        self.sequence = sequence
+        self.time = time
+        self.changes = changes
+
+    @property
+    def next(self) -> int:
+        return len(self.changes)
+
+
+def _described(event: Event, status: OrderStatus) -> tuple[OrderEvent, bool | None]:
+    """What it was, and for an amendment whether the order kept its place."""
     match event:
-        case OrderAccepted():
-            return OrderEvent.ACCEPTED, None, None
-        case TradeExecuted():
-            return OrderEvent.TRADE, event, None
         case OrderCanceled():
-            return (OrderEvent.EXPIRED if status is OrderStatus.EXPIRED else OrderEvent.CANCELED), None, None
+            return (OrderEvent.EXPIRED if status is OrderStatus.EXPIRED else OrderEvent.CANCELED), None
         case OrderAmended(priority_kept=kept):
-            return OrderEvent.AMENDED, None, kept
+            return OrderEvent.AMENDED, kept
         case OrderTriggered():
-            return OrderEvent.TRIGGERED, None, None
+            return OrderEvent.TRIGGERED, None
         case OrderReduced():
-            return OrderEvent.REDUCED, None, None
+            return OrderEvent.REDUCED, None
     raise AssertionError(f"{event} changes no order")

@@ -38,7 +38,7 @@ KEPT_LEVELS = 50_000
 MAX_FULL_LEVELS = 100_000
 """A book with more levels is not sent in full: encoding it would hold up everybody."""
 KEPT_UPDATES = 50_000
-"""Order updates kept, about 45 MB: the queue of everyone who is slow, and how far back a client may ask."""
+"""Order updates kept, 20 to 60 MB: the queue of everyone who is slow, and how far back a client may ask."""
 ORDERS_PER_MESSAGE = 200
 _UPDATES_AT_ONCE = 100
 
@@ -296,21 +296,34 @@ _ORDERS_TOO_SLOW = private_too_slow("subscribe to orders anew; GET /orders has w
 
 
 class Update:
-    """One change of an order, encoded when it happened."""
+    """One change of an order, encoded when the first one wants it: most of them nobody does."""
 
-    __slots__ = ("_text_at", "account", "frame", "index", "sequence")
+    __slots__ = ("_encoded", "account", "change", "instrument")
 
-    def __init__(self, change: OrderChange, text: bytes) -> None:
-        self.sequence = change.sequence
-        self.index = change.index
-        self.account = change.order.account
-        self.frame = frame(text)
-        self._text_at = len(self.frame) - len(text)
+    def __init__(self, change: OrderChange, instrument: Instrument) -> None:
+        self.change = change
+        self.instrument = instrument
+        self.account = change.base.account
+        self._encoded: bytes | None = None
+
+    @property
+    def sequence(self) -> int:
+        return self.change.sequence
+
+    @property
+    def index(self) -> int:
+        return self.change.index
 
     @property
     def text(self) -> bytes:
         """The JSON of it."""
-        return self.frame[self._text_at :]
+        if self._encoded is None:
+            self._encoded = encode(order_update(self.change, self.instrument))
+        return self._encoded
+
+    @property
+    def frame(self) -> bytes:
+        return frame(self.text)
 
 
 class OrderWatcher:
@@ -398,6 +411,8 @@ class OrderFeed:
         before = self._next
         self._updates += updates
         self._forget()
+        if not self._watchers:
+            return
         for watcher, joined in self._concerned(updates):
             if watcher.is_lagging:
                 continue
@@ -410,7 +425,8 @@ class OrderFeed:
         """Everyone who sees some of them, and the frames for each: joined once for all who watch one account only."""
         by_account: dict[str, list[bytes]] = {}
         for update in updates:
-            by_account.setdefault(update.account, []).append(update.frame)
+            if update.account in self._watchers:
+                by_account.setdefault(update.account, []).append(update.frame)
         several: set[OrderWatcher] = set()
         for account, frames in by_account.items():
             joined = b"".join(frames)
@@ -463,7 +479,7 @@ class OrderFeed:
 
 
 def updates_of(changes: Iterable[OrderChange], instrument: Callable[[str], Instrument]) -> list[Update]:
-    return [Update(change, encode(order_update(change, instrument(change.order.symbol)))) for change in changes]
+    return [Update(change, instrument(change.base.symbol)) for change in changes]
 
 
 def orders_snapshot(
@@ -472,7 +488,7 @@ def orders_snapshot(
     """The frames of a snapshot of these accounts' open orders as they are now, made one at a time when asked for."""
     found = orders.all() if accounts is None else [order for account in accounts for order in orders.of(account)]
     if accounts is None or len(accounts) > 1:
-        found.sort(key=lambda order: order.order.order_id)
+        found.sort(key=lambda order: order.base.order_id)
     return _snapshot_parts(found, accounts, sequence, instrument)
 
 
@@ -487,7 +503,7 @@ def _snapshot_parts(
         message = OrdersSnapshot(
             sequence=sequence,
             accounts=accounts_listed(accounts),
-            orders=[open_order_view(order, instrument(order.order.symbol)) for order in some],
+            orders=[open_order_view(order, instrument(order.base.symbol)) for order in some],
             more=start + ORDERS_PER_MESSAGE < len(found),
         )
         yield frame(encode(message))

@@ -63,7 +63,7 @@ class LiveInstruments(Instruments):
         order = self._live.market.orders.get(order_id)
         if order is None:
             return await super().of_order(order_id)
-        return self._live.instrument(order.order.symbol), self._live.position.sequence
+        return self._live.instrument(order.base.symbol), self._live.position.sequence
 
 
 class LiveHistory:
@@ -78,10 +78,10 @@ class LiveHistory:
         await self._live.reach(self._position.told, _FOLD_SECONDS)
         orders = self._live.market.orders
         if (order := orders.get(order_id)) is not None:
-            instrument = self._live.instrument(order.order.symbol)
+            instrument = self._live.instrument(order.base.symbol)
             return open_order_view(order, instrument), instrument
         if (change := orders.closed(order_id)) is not None:
-            instrument = self._live.instrument(change.order.symbol)
+            instrument = self._live.instrument(change.base.symbol)
             return order_update(change, instrument).order, instrument
         if order_id <= orders.last_order_id:
             raise declined("history_unavailable", "The order was closed a while ago; GET /orders shows it.")

@@ -260,7 +260,7 @@ def change(sequence: int, index: int, account: str) -> OrderChange:
     order = OrderState(
         order_id, None, account, "GOLD", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, False, 100, 5, 0, "0", sequence
     )
-    return OrderChange(sequence, index, sequence, OrderEvent.ACCEPTED, order)
+    return OrderChange(order, 0, 0, sequence, index, sequence, OrderEvent.ACCEPTED)
 
 
 def updates(sequence: int, *accounts: str) -> list[Update]:
@@ -387,7 +387,7 @@ def test_a_snapshot_comes_in_parts_as_there_is_room(monkeypatch: pytest.MonkeyPa
 
     class Orders:
         def of(self, account: str) -> list[OpenOrder]:
-            return [OpenOrder(order, 9, 9) for order in orders if order.account == account]
+            return [OpenOrder(order, 0, 0, 9, 9) for order in orders if order.account == account]
 
     feed, client = OrderFeed(), ListOutlet(room=1)
     feed.begin(client, ("anna",), orders_snapshot(Orders(), ("anna",), 9, lambda _: GOLD))  # type: ignore[arg-type]
