@@ -15,7 +15,6 @@ from itertools import islice
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from broadcaster.publishing import Publication, publish
 from broadcaster.streams import Update
@@ -28,7 +27,9 @@ ASK_AGAIN_SECONDS = 1.0
 _ACCOUNTS_AT_ONCE = 1_000
 _MOST_WAITING = 200_000
 _NO_LISTENERS = "503"
-_FLUSH_SECONDS = 2
+_ANSWER_SECONDS = 2.0
+_THAT_IS_ALL = "all"
+"""Sent to our own inbox behind the questions: it comes back behind the answers."""
 
 
 class AccountUpdates:
@@ -43,6 +44,7 @@ class AccountUpdates:
         self._ask_again: set[str] = set()
         self._questions: dict[str, str] = {}
         self._deaf: set[str] = set()
+        self._all_answered = asyncio.Event()
         self._count = 0
 
     def take(self, updates: Iterable[Update]) -> list[Publication]:
@@ -89,7 +91,10 @@ class AccountUpdates:
 
     async def _on_answer(self, message: Msg) -> None:
         """503 from the server; anything else is from a listener that answers, and no matter."""
-        account = self._questions.pop(message.subject.rsplit(".", 1)[-1], None)
+        token = message.subject.rsplit(".", 1)[-1]
+        if token == _THAT_IS_ALL:
+            self._all_answered.set()
+        account = self._questions.pop(token, None)
         if account is not None and message.headers and message.headers.get("Status") == _NO_LISTENERS:
             self._listened.discard(account)
             self._deaf.add(account)
@@ -98,11 +103,13 @@ class AccountUpdates:
         """Of each account whose updates wait, whether they are wanted. What comes meanwhile waits behind them."""
         asked = {account: self._taken(account) for account in list(islice(self._waiting, _ACCOUNTS_AT_ONCE))}
         self._deaf.clear()
-        await publish(self._connection, [self._question(updates[0]) for updates in asked.values()])
+        self._all_answered.clear()
+        questions = [self._question(updates[0]) for updates in asked.values()]
+        await publish(self._connection, [*questions, Publication(f"{self._inbox}.{_THAT_IS_ALL}", b"")])
         try:
-            await self._connection.flush(_FLUSH_SECONDS)
-        except (NatsError, TimeoutError) as error:
-            log.info("nats: who listens to order updates is not known (%s)", error or type(error).__name__)
+            await asyncio.wait_for(self._all_answered.wait(), _ANSWER_SECONDS)
+        except TimeoutError:
+            log.info("nats: who listens to order updates is not known; all are published")
         for account, updates in asked.items():
             if account not in self._deaf:
                 await self._publish_all(account, updates[1:])
