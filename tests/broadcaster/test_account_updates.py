@@ -139,6 +139,15 @@ async def test_who_comes_and_goes_misses_nothing_while_there(source: Source, lis
     await making
 
 
+async def test_what_came_while_it_was_asked_comes_before_what_comes_later(source: Source, listener: Client) -> None:
+    heard, _ = await listen(listener, "anna")
+    assert source.accounts.take([update(1, "anna"), update(2, "anna")]) == []
+    await source.accounts._publish_all("anna", [])  # as after a question with one update only
+    await publish(source.connection, source.accounts.take([update(3, "anna")]))
+    await until(lambda: len(heard) == 3)
+    assert heard == [1, 2, 3]
+
+
 async def test_a_listener_that_has_gone_is_noticed(source: Source, listener: Client) -> None:
     heard, stop = await listen(listener, "anna")
     await source.make("anna")

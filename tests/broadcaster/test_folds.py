@@ -40,11 +40,14 @@ def restarted(market: Market) -> Market:
 def test_the_same_as_who_made_the_commits(profile: Profile) -> None:
     reference, market, trades = ReferenceEngine(profile.limits), Market(), Trades()
     chance = Random(7)
+    touched: dict[str, int] = {}
     for commit in commits(profile, 11, 700, reference):
         news = market.apply(commit)
         trades.note(news)
         assert_same_orders(market, reference)
         assert_same_books(market, reference)
+        touched |= {level.symbol: commit.sequence for level in commit.outcomes[0].levels}
+        assert {symbol: market[symbol].book_sequence for symbol in touched} == touched
         assert [change.index for change in news.orders] == list(range(len(news.orders)))
         if chance.random() < 0.02:
             market = restarted(market)
