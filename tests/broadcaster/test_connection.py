@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from broadcaster import server as server_module
 from broadcaster.access import Doorkeeper, Presented
 from broadcaster.application import Application
 from broadcaster.connection import Connection
-from broadcaster.feed import GOING_AWAY, Farewell, TradeFeed
+from broadcaster.feed import GOING_AWAY, Farewell, TradeFeed, frame
 from broadcaster.live import Live
 from broadcaster.orders import OrderChange, OrderEvent
 from broadcaster.server import BroadcastServer, create_server
@@ -139,6 +140,28 @@ async def test_who_does_not_read_what_must_not_be_left_out_is_told_and_closed(
     closing = received[received.rindex(b"}") + 1 :]
     assert closing[2:4] == (4008).to_bytes(2, "big")
     assert closing[4:].startswith(b"slow_consumer: You read too slowly")
+
+
+async def test_a_heartbeat_comes_after_what_was_sent_before_it(served: Served) -> None:
+    """It says that everything up to its sequence has been sent: also to a client whose connection was full then."""
+    with await served.silent_client("/ws") as raw:
+        raw.sendall(masked(b'{"op":"subscribe","channel":"trades"}'))
+        assert await asyncio.to_thread(wait_until, lambda: len(served.live.trades) == 1)
+        for number in range(400):
+            served.live.trades.publish([("GOLD", b'{"number":%d,"trade":"%b"}' % (number, b"x" * 1000))])
+        [session] = served.live.sessions
+        assert not served.connections[0].is_ready()
+        session.beat(frame(b'{"type":"heartbeat"}'))
+        received = await asyncio.to_thread(read_until, raw, b"heartbeat")
+    assert [int(found) for found in re.findall(rb'"number":(\d+)', received)] == list(range(400))
+
+
+def read_until(raw: socket.socket, word: bytes) -> bytes:
+    raw.settimeout(30)
+    received = bytearray()
+    while word not in received:
+        received += raw.recv(65_536)
+    return bytes(received[: received.index(word)])
 
 
 async def test_a_full_connection_is_cut_when_it_does_not_read_its_farewell(served: Served) -> None:
