@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 SAVE_SECONDS = 10.0
+_PAUSE_FACTOR = 20
+"""A market with so many orders that saving takes long is saved less often."""
 _MAGIC = b"PTMARKET"
 _HEADER_SIZE = len(_MAGIC) + 4
 _HASH_SIZE = 32
@@ -105,12 +107,13 @@ def save(folder: SnapshotFolder, live: Live) -> None:
 
 async def keep_saving(folder: SnapshotFolder, live: Live) -> None:
     """Now and then, without end. The market is frozen between two commits, the rest is left to a thread."""
-    saved = live.position.sequence
+    saved, pause, loop = live.position.sequence, SAVE_SECONDS, asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(SAVE_SECONDS)
+        await asyncio.sleep(pause)
         if live.position.sequence > saved:
-            saved = live.position.sequence
+            saved, begun = live.position.sequence, loop.time()
             await asyncio.to_thread(_write_frozen, folder, freeze(live.market, live.position), saved)
+            pause = max(SAVE_SECONDS, _PAUSE_FACTOR * (loop.time() - begun))
 
 
 def _write_frozen(folder: SnapshotFolder, frozen: Frozen, sequence: int) -> None:
