@@ -7,6 +7,7 @@ other tests against it. To write the file anew: `python -m broadcaster.asyncapi 
 
 import json
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -378,4 +379,4 @@ def _references(channel: str, names: Any) -> list[Json]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(document("0.1.0"), indent=2))
+    print(json.dumps(document(metadata.version("pricetime")), indent=2))
