@@ -157,6 +157,8 @@ class Engine:
         self._cancelations: deque[Cancelation] = deque()
         self._triggered: deque[tuple[Order, int]] = deque()
         """Stop orders that were reached, and the latest trade then, until they are carried out."""
+        self.unfinished = False
+        """Was there more to do than one outcome holds? Then only a Continue may follow."""
 
     def apply(self, command: Command, time: int, sequence: int = 0) -> Result:
         """Carry out one command at `time` (microseconds), to be part of the commit `sequence`.
@@ -191,14 +193,12 @@ class Engine:
                 return self._finish(self._work)
 
     @property
-    def unfinished(self) -> bool:
-        """Was there more to do than one outcome holds? Then only a Continue may follow."""
-        return bool(self._cancelations or self._triggered)
-
-    @property
     def next_due(self) -> int | None:
         """When an AdvanceClock will next have something to do."""
-        return min([due[0][0] for due in (self._expiries, self._deadlines) if due], default=None)
+        if not self._expiries and not self._deadlines:
+            return None
+        earliest: int = min(due[0][0] for due in (self._expiries, self._deadlines) if due)
+        return earliest
 
     # Placing
 
@@ -210,6 +210,13 @@ class Engine:
             return known
         if refusal := self._refuse_place(command, book, time, None):
             return refusal
+        if (
+            command.terms is None
+            and command.type is OrderType.LIMIT
+            and command.time_in_force is TimeInForce.GTC
+            and not book.makers(command.side).reaches(command.price)
+        ):
+            return self._accept_to_rest(command, book, time, sequence)
         work = self._work
         self._accept(command, book, time, sequence, work)
         if work.traded is None and not self._triggered:
@@ -228,34 +235,45 @@ class Engine:
         return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", first.order_id)
 
     def _refuse_place(self, command: PlaceOrder, book: OrderBook, time: int, batch: Batch | None) -> Refusal | None:
-        if not book.is_free and (refusal := checks.refuse_status(book.status)):
+        is_free = book.is_free
+        if not is_free and (refusal := checks.refuse_status(book.status)):
             return refusal
         if refusal := checks.refuse_terms(command, book.instrument, time):
             return refusal
         account = self._accounts.get(command.account)
         if account is not None and account.killed:
             return Refusal(RejectReason.KILL_SWITCH_ENGAGED, "account")
-        if not book.is_free and (refusal := checks.refuse_prices(command, book)):
+        if not is_free and (refusal := checks.refuse_prices(command, book)):
             return refusal
         if account is not None and account.limited and (refusal := _refuse_limits(command, account, book, batch)):
             return refusal
         if len(self._open) >= MAX_RESTING_ORDERS:
             return Refusal(RejectReason.TOO_MANY_ORDERS)
-        if command.terms is None and book.is_free and not command.post_only:
+        if is_free and command.terms is None and not command.post_only:
             return None
         return checks.refuse_by_market(command, book)
 
-    def _accept(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int, work: Work) -> None:
+    def _accept_to_rest(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int) -> Outcome:
+        """What happens most: a limit order that meets nobody. The same as `_accept`, by the shortest way."""
+        order = self._new_order(command, book, time, sequence)
+        self._open_order(order)
+        level = book.own(order.side).add(order)
+        accepted = OrderAccepted(order.order_id)
+        return Outcome((accepted,), (LevelChanged(order.symbol, order.side, level.price, level.quantity),))
+
+    def _new_order(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int) -> Order:
         self._last_order_id += 1
-        order_id = self._last_order_id
         if command.client_order_id is not None:
-            self._client_order_ids.add(command, order_id, sequence)
+            self._client_order_ids.add(command, self._last_order_id, sequence)
         holding = book.holdings.get(command.account) or self._holding(book, command.account)
-        order = Order(command, order_id, time, holding)
+        return Order(command, self._last_order_id, time, holding)
+
+    def _accept(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int, work: Work) -> None:
+        order = self._new_order(command, book, time, sequence)
         if command.terms is not None and command.terms.notional is not None:
             self._execute_notional(order, command.terms.notional, book, work)
             return
-        work.events.append(OrderAccepted(order_id))
+        work.events.append(OrderAccepted(order.order_id))
         if order.type in STOP_TYPES:
             self._open_order(order)
             self._wait_or_trigger(order, book)
@@ -289,10 +307,13 @@ class Engine:
 
     def _close_order(self, order: Order) -> None:
         """The order is no longer open; it must be out of the book and the stops already."""
-        del self._open[order.order_id]
-        del order.holding.orders[order.order_id]
-        if order.terms is not None and order.terms.expires_at is not None:
-            self._expiries.remove((order.terms.expires_at, order.order_id))
+        del self._open[order.order_id], order.holding.orders[order.order_id]
+        if order.terms is not None:
+            self._forget_expiry(order.terms.expires_at, order.order_id)
+
+    def _forget_expiry(self, expires_at: int | None, order_id: int) -> None:
+        if expires_at is not None:
+            self._expiries.remove((expires_at, order_id))
 
     def _take_out(self, order: Order, work: Work) -> None:
         book = order.holding.book
@@ -365,7 +386,7 @@ class Engine:
         if reason is not None:
             work.events.append(OrderCanceled(order.state, reason))
 
-    def _trade(
+    def _trade(  # noqa: PLR0915 (faster in one piece)
         self, taker: Order, book: OrderBook, makers: BookSide, limit: int | None, work: Work
     ) -> CancelReason | None:
         """Fill the taker from the best makers within its limit. Returns why its rest must be canceled, if so."""
@@ -373,24 +394,26 @@ class Engine:
         prevents = taker.terms is not None and taker.terms.self_trade_prevention is not SelfTradePrevention.NONE
         holding, taker_id, filled_before = taker.holding, taker.order_id, taker.quantity - taker.remaining
         direction = makers.sign  # 1 for a buyer, -1 for a seller
-        reason, first_price, price, touched = None, 0, 0, None
+        reason, first_price, price, touched, fills_left = None, 0, 0, None, work.fills_left
         while (level := makers.best_within(limit)) is not None:
             maker = level.head
             assert maker is not None
             if budget is not None and not budget.reaches(level.price):
                 break
-            if not work.fills_left:
+            if not fills_left:
                 reason = CancelReason.FILL_LIMIT
                 break
-            work.fills_left -= 1
-            if prevents and maker.holding is holding:
+            fills_left -= 1
+            maker_holding = maker.holding
+            if prevents and maker_holding is holding:
                 if self._prevent_self_trade(taker, maker, work):
                     reason = CancelReason.SELF_TRADE_PREVENTION
                     break
                 continue
             if level is not touched:
-                work.levels[makers, level.price] = touched = level
-            first_price, price = first_price or level.price, level.price
+                price = level.price
+                first_price = first_price or price
+                work.levels[makers, price] = touched = level
             remaining, shown = taker.remaining, maker.remaining - maker.hidden
             quantity = shown if shown < remaining else remaining
             if budget is not None:
@@ -400,11 +423,13 @@ class Engine:
             notional = quantity * price
             taker.notional += notional
             maker.notional += notional
-            maker.holding.position -= direction * quantity
+            maker_holding.position -= direction * quantity
             if quantity == maker.remaining:
                 makers.remove(maker)
                 maker.remaining = 0
-                self._close_order(maker)
+                del self._open[maker.order_id], maker_holding.orders[maker.order_id]
+                if maker.terms is not None:
+                    self._forget_expiry(maker.terms.expires_at, maker.order_id)
             elif not maker.hidden:
                 maker.remaining -= quantity
                 level.quantity -= quantity
@@ -413,6 +438,7 @@ class Engine:
             taker.remaining = remaining = remaining - quantity
             if not remaining:
                 break
+        work.fills_left = fills_left
         if first_price:
             holding.position += direction * (taker.quantity - taker.remaining - filled_before)
             book.last_price, book.last_trade_id = price, self._last_trade_id
@@ -485,6 +511,7 @@ class Engine:
             self._collect_triggered(work)
         if self._triggered:
             self._run_triggered(work)
+        self.unfinished = bool(self._cancelations or self._triggered)
         return work.outcome()
 
     # Amending
@@ -561,9 +588,14 @@ class Engine:
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         if refusal := self._refuse_cancel(order):
             return refusal
-        work = self._work
-        self._cancel_order(order, CancelReason.REQUESTED, work)
-        return work.outcome()
+        levels: tuple[LevelChanged, ...] = ()
+        if order.level is None:
+            order.holding.book.stops.remove(order)
+        else:
+            level = order.holding.book.own(order.side).remove(order)
+            levels = (LevelChanged(order.symbol, order.side, level.price, level.quantity),)
+        self._close_order(order)
+        return Outcome((OrderCanceled(order.state, CancelReason.REQUESTED),), levels)
 
     def _refuse_cancel(self, order: Order) -> Refusal | None:
         book = order.holding.book

@@ -34,6 +34,7 @@ COMMIT_BYTES = 256 * 1024
 CANCEL_ROOM = 1.25
 """Requests of cancels alone may fill the backlog this much further: getting out must work when getting in does not."""
 
+_CANCELS = (CancelOrder, CancelOrders)
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(tuple[ClientCommand, ...])
 
@@ -144,53 +145,67 @@ class Sequencer:
         return payload
 
     def _room_for(self, commands: tuple[Command, ...]) -> float:
-        cancels_alone = all(type(command) in (CancelOrder, CancelOrders) for command in commands)
+        cancels_alone = all(type(command) in _CANCELS for command in commands)
         return self._backlog_room * (CANCEL_ROOM if cancels_alone else 1)
 
     def _execute(self, now: int) -> None:
         """Run waiting commands, and the matcher's own before them, until the open commit is full."""
-        while len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES:
-            time = max(now, self.chain.time) if self._time is None else self._time
-            if self.engine.unfinished:
-                self._execute_own(Continue(), time)
-            elif (due := self.engine.next_due) is not None and due <= time:
-                self._execute_own(AdvanceClock(), time)
-            elif self._backlog:
-                self._execute_request(self._backlog[0], time)
-                if not self._backlog[0].waiting:
-                    self._backlog.popleft()
-            else:
-                return
+        if self._time is None:
+            self._execute_due(now)
+        while self._backlog and len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES:
+            if self._time is None:
+                self._time = max(now, self.chain.time)
+            request = self._backlog[0]
+            self._execute_request(request, self._time)
+            if not request.waiting:
+                self._backlog.popleft()
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES
+
+    def _execute_due(self, now: int) -> None:
+        """As the first of a commit: what the last one left, and what is due. Nothing falls due later in it."""
+        time = max(now, self.chain.time)
+        if self.engine.unfinished:
+            self._continue(time)
+        due = self.engine.next_due
+        if due is not None and due <= time and self._has_room:
+            self._execute_own(AdvanceClock(), time)
+            self._continue(time)
+
+    def _continue(self, time: int) -> None:
+        while self.engine.unfinished and self._has_room:
+            self._execute_own(Continue(), time)
 
     def _execute_own(self, command: Command, time: int) -> None:
         self._time = time
         result = self.engine.apply(command, time, self.chain.sequence + 1)
         assert type(result) is Outcome
-        self._record(command, msgspec.Raw(_encoder.encode(result)))
-
-    def _record(self, command: Command, outcome: msgspec.Raw) -> None:
+        encoded = msgspec.Raw(_encoder.encode(result))
         self._commands.append(command)
-        self._outcomes.append(outcome)
-        self._size += len(outcome)
+        self._outcomes.append(encoded)
+        self._size += len(encoded)
 
     def _execute_request(self, request: Request, time: int) -> None:
-        if not self._results or self._results[-1][0] is not request:
-            self._results.append((request, []))
-            self._size += request.size
-        results = self._results[-1][1]
-        before = len(results)
-        self._time = time
+        results: list[msgspec.Raw] = []
+        self._results.append((request, results))
+        self._size += request.size
         engine, sequence = self.engine, self.chain.sequence + 1
         for command in request.commands[request.executed :]:
             result = engine.apply(command, time, sequence)
             encoded = msgspec.Raw(_encoder.encode(result))
             results.append(encoded)
             if type(result) is Outcome:
-                self._record(command, encoded)
+                self._commands.append(command)
+                self._outcomes.append(encoded)
+                self._size += len(encoded)
             request.executed += 1
+            if engine.unfinished:
+                self._continue(time)
             if self._size >= COMMIT_BYTES or engine.unfinished:
                 break
-        self.backlog -= len(results) - before
+        self.backlog -= len(results)
 
 
 def next_commit(
