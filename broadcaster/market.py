@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
 from broadcaster.candles import Candles
-from broadcaster.orders import LiveOrders, OpenOrder, OrderChange, OrderEvent
+from broadcaster.orders import LiveOrders, Moment, OpenOrder, OrderChange, OrderEvent
 from contracts.candles import Candle
 from contracts.commits import Chain
 from contracts.decimals import Step
@@ -170,6 +170,9 @@ class News:
         return bool(self.trades or self.orders or self.books or self.instruments)
 
 
+_OF_INSTRUMENTS = (InstrumentDefined, InstrumentStatusChanged)
+
+
 class Market:
     """The fold of every commit up to `sequence`."""
 
@@ -204,28 +207,26 @@ class Market:
     def apply(self, commit: Commit, news: News | None = None) -> News:
         """Fold the next commit; adds what is new to `news`, or to a new one, and returns it."""
         news = News() if news is None else news
-        changes: list[OrderChange] = []
+        moment = Moment(commit.sequence, commit.time)
         for command, outcome in zip(commit.commands, commit.outcomes, strict=True):
             for event in outcome.events:
-                self._follow(command, event, commit.time, news)
-            self.orders.apply(command, outcome, commit.sequence, commit.time, changes)
+                if type(event) is TradeExecuted:
+                    news.trades.append(self._trade(event, commit.time))
+                elif type(event) in _OF_INSTRUMENTS:
+                    self._follow(command, event, news)
+            self.orders.apply(command, outcome, moment)
             if outcome.levels:
                 self._change_books(outcome, commit.sequence, news)
-        news.orders += changes
+        news.orders += moment.changes
         self.sequence = commit.sequence
         self.time = commit.time
         return news
 
-    def _follow(self, command: Command, event: Event, time: int, news: News) -> None:
-        kind = type(event)
-        if kind is TradeExecuted:
-            news.trades.append(self._trade(event, time))  # type: ignore[arg-type]
-        elif kind is InstrumentDefined:
-            assert type(command) is DefineInstrument
+    def _follow(self, command: Command, event: Event, news: News) -> None:
+        if isinstance(command, DefineInstrument):
             self._define(command)
             news.instruments[command.symbol] = None
-        elif kind is InstrumentStatusChanged:
-            assert type(event) is InstrumentStatusChanged
+        elif isinstance(event, InstrumentStatusChanged):
             listing = self._listings[event.symbol]
             listing.instrument = replace(listing.instrument, status=event.status)
             news.instruments[event.symbol] = None
@@ -481,8 +482,8 @@ def _loaded_change(saved: _SavedChange) -> OrderChange:
         order.filled_quantity,
         int(order.filled_notional),
         saved.sequence,
-        saved.index,
         saved.time,
+        saved.index,
         saved.event,
         saved.reason,
         saved.trade,

@@ -62,13 +62,22 @@ class _Filled(Struct, frozen=True, gc=False):
         return replace(self.base, filled_quantity=self.filled, filled_notional=str(self.notional))
 
 
-class OrderChange(_Filled, frozen=True, gc=False):
-    """One thing that happened to one order, and the order after it."""
+class OpenOrder(_Filled, frozen=True, gc=False):
+    """An order that is open, as its last change left it."""
 
     sequence: int
+    time: int
+
+    @property
+    def status(self) -> OrderStatus:
+        return resting_status(self.base.quantity, self.filled)
+
+
+class OrderChange(OpenOrder, frozen=True, gc=False):
+    """One thing that happened to one order, and the order after it."""
+
     index: int
     """Counts the changes of the commit, from 0."""
-    time: int
     event: OrderEvent
     reason: CancelReason | None = None
     trade: TradeExecuted | None = None
@@ -84,17 +93,6 @@ class OrderChange(_Filled, frozen=True, gc=False):
     def is_last(self) -> bool:
         """Nothing more will happen to this order."""
         return self.reason is not None or self.base.quantity == self.filled
-
-
-class OpenOrder(_Filled, frozen=True, gc=False):
-    """An order that is open, as its last change left it."""
-
-    sequence: int
-    time: int
-
-    @property
-    def status(self) -> OrderStatus:
-        return resting_status(self.base.quantity, self.filled)
 
 
 class LiveOrders:
@@ -134,9 +132,8 @@ class LiveOrders:
     def all(self) -> list[OpenOrder]:
         return list(self._open.values())
 
-    def apply(self, command: Command, outcome: Outcome, sequence: int, time: int, changes: list[OrderChange]) -> None:
-        """Fold one outcome of a commit. What changed is added to `changes`, which holds those of the commit so far."""
-        moment = _Moment(sequence, time, changes)
+    def apply(self, command: Command, outcome: Outcome, moment: "Moment") -> None:
+        """Fold one outcome of the commit."""
         if type(command) is AllOrNothing:
             for origin, event in attributed(command, outcome.events):
                 self._follow(origin, event, moment)
@@ -144,7 +141,7 @@ class LiveOrders:
             for event in outcome.events:
                 self._follow(command, event, moment)
 
-    def _follow(self, origin: Command, event: Event, moment: "_Moment") -> None:
+    def _follow(self, origin: Command, event: Event, moment: "Moment") -> None:
         kind = type(event)
         if kind is OrderAccepted:
             self._accept(origin, event, moment)  # type: ignore[arg-type]
@@ -155,29 +152,29 @@ class LiveOrders:
             for order_id in concerned(event):
                 self._change(order_id, event, moment)
 
-    def _accept(self, command: Command, event: OrderAccepted, moment: "_Moment") -> None:
+    def _accept(self, command: Command, event: OrderAccepted, moment: "Moment") -> None:
         assert type(command) is PlaceOrder
         order_id = event.order_id
         order = placed_order(command, order_id, moment.time, event.quantity)
         self._accounts.setdefault(order.account, {})[order_id] = None
-        self.last_order_id = max(self.last_order_id, order_id)
-        self._keep(OrderChange(order, 0, 0, moment.sequence, moment.next, moment.time, OrderEvent.ACCEPTED), moment)
+        self.last_order_id = order_id
+        self._keep(OrderChange(order, 0, 0, moment.sequence, moment.time, moment.next, OrderEvent.ACCEPTED), moment)
 
-    def _fill(self, order_id: int, trade: TradeExecuted, moment: "_Moment") -> None:
+    def _fill(self, order_id: int, trade: TradeExecuted, moment: "Moment") -> None:
         before = self._before(order_id, trade)
         filled, notional = before.filled + trade.quantity, before.notional + trade.quantity * trade.price
         sequence, time, event = moment.sequence, moment.time, OrderEvent.TRADE
-        change = OrderChange(before.base, filled, notional, sequence, moment.next, time, event, None, trade)
+        change = OrderChange(before.base, filled, notional, sequence, time, moment.next, event, None, trade)
         self._keep(change, moment)
 
-    def _change(self, order_id: int, event: Event, moment: "_Moment") -> None:
+    def _change(self, order_id: int, event: Event, moment: "Moment") -> None:
         """Whatever is not just a fill comes with the whole order, or changes what does not change otherwise."""
         before = self._before(order_id, event)
         order, status, reason = follow(Standing(before.order, before.status), event)
         kind, kept = _described(event, status)
         filled, notional = order.filled_quantity, int(order.filled_notional)
         sequence, time = moment.sequence, moment.time
-        change = OrderChange(order, filled, notional, sequence, moment.next, time, kind, reason, None, kept)
+        change = OrderChange(order, filled, notional, sequence, time, moment.next, kind, reason, None, kept)
         self._keep(change, moment)
 
     def _before(self, order_id: int, event: Event) -> OpenOrder:
@@ -185,12 +182,12 @@ class LiveOrders:
         assert before is not None, f"order {order_id} is not open, but {event} happened to it"
         return before
 
-    def _keep(self, change: OrderChange, moment: "_Moment") -> None:
+    def _keep(self, change: OrderChange, moment: "Moment") -> None:
         self.recent.append(change)
         moment.changes.append(change)
         base = change.base
         if change.reason is None and base.quantity != change.filled:
-            self._open[base.order_id] = OpenOrder(base, change.filled, change.notional, change.sequence, change.time)
+            self._open[base.order_id] = change
         else:
             self._close(change)
 
@@ -218,15 +215,15 @@ class LiveOrders:
         return live
 
 
-class _Moment:
+class Moment:
     """The commit that is being folded, and its changes so far."""
 
     __slots__ = ("changes", "sequence", "time")
 
-    def __init__(self, sequence: int, time: int, changes: list[OrderChange]) -> None:
+    def __init__(self, sequence: int, time: int) -> None:
         self.sequence = sequence
         self.time = time
-        self.changes = changes
+        self.changes: list[OrderChange] = []
 
     @property
     def next(self) -> int:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from broadcaster.feed import Farewell, Gap, Outlet, frame
 from broadcaster.market import Listing, News
 from broadcaster.messages import (
@@ -295,16 +297,13 @@ def private_too_slow(what: str) -> Farewell:
 _ORDERS_TOO_SLOW = private_too_slow("subscribe to orders anew; GET /orders has what was missed")
 
 
-class Update:
+class Update(Struct, eq=False, gc=False):
     """One change of an order, encoded when the first one wants it: most of them nobody does."""
 
-    __slots__ = ("_encoded", "account", "change", "instrument")
-
-    def __init__(self, change: OrderChange, instrument: Instrument) -> None:
-        self.change = change
-        self.instrument = instrument
-        self.account = change.base.account
-        self._encoded: bytes | None = None
+    change: OrderChange
+    instrument: Instrument
+    account: str
+    _encoded: bytes | None = None
 
     @property
     def sequence(self) -> int:
@@ -479,7 +478,14 @@ class OrderFeed:
 
 
 def updates_of(changes: Iterable[OrderChange], instrument: Callable[[str], Instrument]) -> list[Update]:
-    return [Update(change, instrument(change.base.symbol)) for change in changes]
+    instruments: dict[str, Instrument] = {}
+    updates = []
+    for change in changes:
+        symbol = change.base.symbol
+        if symbol not in instruments:
+            instruments[symbol] = instrument(symbol)
+        updates.append(Update(change, instruments[symbol], change.base.account))
+    return updates
 
 
 def orders_snapshot(

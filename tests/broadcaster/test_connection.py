@@ -107,7 +107,7 @@ def masked(text: bytes) -> bytes:
 def updates(sequence: int, count: int) -> list[Update]:
     gold = Instrument("GOLD", "0.01", "0.001", 1, 10)
     order = OrderState(1, None, "anna", "GOLD", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, False, 1, 5, 0, "0", 0)
-    changes = [OrderChange(order, 0, 0, sequence, index, 0, OrderEvent.ACCEPTED) for index in range(count)]
+    changes = [OrderChange(order, 0, 0, sequence, 0, index, OrderEvent.ACCEPTED) for index in range(count)]
     return updates_of(changes, lambda _: gold)
 
 

@@ -260,7 +260,7 @@ def change(sequence: int, index: int, account: str) -> OrderChange:
     order = OrderState(
         order_id, None, account, "GOLD", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, False, 100, 5, 0, "0", sequence
     )
-    return OrderChange(order, 0, 0, sequence, index, sequence, OrderEvent.ACCEPTED)
+    return OrderChange(order, 0, 0, sequence, sequence, index, OrderEvent.ACCEPTED)
 
 
 def updates(sequence: int, *accounts: str) -> list[Update]:
