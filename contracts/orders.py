@@ -123,10 +123,15 @@ def order_after(command: Command, events: Sequence[Event], time: int) -> Standin
         assert isinstance(first, OrderAmended | OrderCanceled)
         standing = follow(Standing(first.order, OrderStatus.OPEN), first)
     order_id = standing.order.order_id
+    quantity = notional = 0
     for event in events[1:]:
-        if order_id in concerned(event):
-            standing = follow(standing, event)
-    return standing
+        if type(event) is TradeExecuted:  # nearly always; so they are added up before a new state is made of them
+            if order_id in (event.taker_order_id, event.maker_order_id):
+                quantity += event.quantity
+                notional += event.quantity * event.price
+        elif order_id in concerned(event):
+            standing, quantity, notional = follow(standing, event), 0, 0
+    return _with_fill(standing.order, quantity, notional) if quantity else standing
 
 
 def attributed(command: Command, events: Iterable[Event]) -> Iterator[tuple[Command, Event]]:
