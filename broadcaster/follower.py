@@ -31,6 +31,8 @@ BOOK_LEVELS = 5
 ALWAYS_SHOWN_SYMBOLS = 100
 """With more symbols than this, NATS gets the books that changed; with up to this many, all of them each second."""
 _SLICE_BYTES = 256 * 1024
+_PAUSE_SECONDS_PER_COMMIT = 0.001  # docs/decisions/0020
+_LONGEST_PAUSE_SECONDS = 0.005
 _PROGRESS_COMMITS = 100_000
 
 _encoder = msgspec.json.Encoder()
@@ -47,7 +49,9 @@ async def follow(live: Live, connection: Client, accounts: AccountUpdates) -> No
         async for received in reader:
             for part in _slices(received):
                 await _take(live, connection, accounts, part, end)
-                await asyncio.sleep(0)  # let the clients' sockets, and those who ask, have their turn
+                # Let the clients' sockets, and those who ask, have their turn; and when commits come fast, more of
+                # them gather meanwhile: fewer runs, at little delay. A lone commit is hardly delayed.
+                await asyncio.sleep(min(len(part) * _PAUSE_SECONDS_PER_COMMIT, _LONGEST_PAUSE_SECONDS))
 
 
 async def _journal_end(connection: Client) -> int:

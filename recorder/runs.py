@@ -15,8 +15,8 @@ MAX_COMMANDS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 """A run holds at most this much and one commit: a transaction of about a tenth of a second."""
 _COMMANDS_AT_ONCE = 500
-_PAUSE_SECONDS_PER_COMMIT = 0.001
-_LONGEST_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS_PER_COMMIT = 0.004  # of these and of the broadcaster's, docs/decisions/0020
+_LONGEST_PAUSE_SECONDS = 0.03
 
 
 class Run:
