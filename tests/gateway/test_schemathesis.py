@@ -55,7 +55,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "mode", "seconds"), [(dict, "all", 40), (narrowed, "positive", 20)], ids=["as it is", "narrowed"]
+    ("change", "mode", "seconds"), [(dict, "all", 20), (narrowed, "positive", 10)], ids=["as it is", "narrowed"]
 )
 def test_the_document_and_the_server_agree(
     own_stack: Stack, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], mode: str, seconds: int
