@@ -124,11 +124,7 @@ ROLES = {
     "$JS.API.STREAM.PURGE.FLOOR": ("OA", None),
 }
 DESTRUCTIVE = [
-    *(
-        f"$JS.API.STREAM.{verb}.{stream}"
-        for verb in ("DELETE", "PURGE", "UPDATE")
-        for stream in ("JOURNAL", "KV_KEYS")
-    ),
+    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("DELETE", "PURGE", "UPDATE") for stream in ("JOURNAL", "KV_KEYS")),
     "$JS.API.STREAM.MSG.DELETE.JOURNAL",
     "$JS.API.STREAM.RESTORE.JOURNAL",
     "$JS.API.STREAM.SNAPSHOT.JOURNAL",
