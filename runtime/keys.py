@@ -17,8 +17,8 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig, StreamInfo
-from nats.js.errors import APIError, NotFoundError
+from nats.js.api import DiscardPolicy, RawStreamMsg, RePublish, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from contracts.keys import (
     OPEN,
@@ -43,6 +43,7 @@ _SUBJECT = f"$KV.{KEYS}."
 _LOOK_SECONDS = 2.0
 """A change is told at once; this often it is looked for all the same, as word of it can be lost."""
 _RETRY_SECONDS = 0.2
+_RELOAD_RETRIES = 10
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
 _encode = msgspec.json.encode
@@ -72,21 +73,34 @@ class KeyStore:
     async def state(self) -> StreamInfo:
         """Of the bucket, which is made if there is none."""
         manager = self._connection.jsm()
-        try:
-            return await manager.stream_info(_STREAM)
-        except NotFoundError:
-            return await manager.add_stream(_bucket(self._replicas))
+        for _ in range(_RELOAD_RETRIES):
+            try:
+                return await manager.stream_info(_STREAM)
+            except ServiceUnavailableError:  # as in _next_message
+                await asyncio.sleep(_RETRY_SECONDS)
+            except NotFoundError:
+                break
+        return await manager.add_stream(_bucket(self._replicas))
 
     async def after(self, sequence: int) -> StoredKey | None:
         """The first entry written after this one that still stands; None if there is none."""
         try:
-            message = await self._connection.jsm().get_msg(_STREAM, sequence + 1, f"{_SUBJECT}>", next=True)
+            message = await self._next_message(sequence)
         except NotFoundError:
             return None
         assert message.seq is not None
         assert message.subject is not None
         key_id = message.subject.removeprefix(_SUBJECT)
         return StoredKey(key_id, message.seq, _read(key_id, message.data))
+
+    async def _next_message(self, sequence: int) -> RawStreamMsg:
+        """While nats-server reads its configuration anew (the first key sees to that) JetStream is not there at all."""
+        for _ in range(_RELOAD_RETRIES):
+            try:
+                return await self._connection.jsm().get_msg(_STREAM, sequence + 1, f"{_SUBJECT}>", next=True)
+            except ServiceUnavailableError:
+                await asyncio.sleep(_RETRY_SECONDS)
+        return await self._connection.jsm().get_msg(_STREAM, sequence + 1, f"{_SUBJECT}>", next=True)
 
     async def all(self) -> list[StoredKey]:
         await self.state()
