@@ -15,11 +15,12 @@ from nats.js.errors import NotFoundError
 
 from broadcaster.account_updates import AccountUpdates
 from broadcaster.feed import frame
-from broadcaster.live import Live, now
+from broadcaster.live import Live
 from broadcaster.market import News
 from broadcaster.messages import heartbeat
 from broadcaster.publishing import publish
 from contracts.subjects import market_book
+from runtime.clock import now
 from runtime.journal import JournalReader, journal_state
 
 log = logging.getLogger(__name__)

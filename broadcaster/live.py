@@ -1,7 +1,6 @@
 """The market as it is now: folded commit by commit, shown to those who watch, waited for by those who ask."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +18,7 @@ from broadcaster.streams import BookFeed, ConflatedFeed, OrderFeed, Update, upda
 from contracts.commits import Chain
 from contracts.subjects import market_candles, market_status, market_ticker, market_trades
 from contracts.views import DepthView, Instrument, MarketView, candle_view, instrument_view
+from runtime.clock import now
 
 MAX_WAITING_CANDLES = 1_000
 """Messages about candles that may wait for a client that does not read; then it must go."""
@@ -41,10 +41,6 @@ class _Tickers:
 
     changed: set[str] = field(default_factory=set)
     shown: dict[str, MarketView] = field(default_factory=dict)
-
-
-def now() -> int:
-    return time.time_ns() // 1000
 
 
 class Live:

@@ -28,7 +28,6 @@ from contracts.messages import (
     DefineInstrument,
     Event,
     InstrumentDefined,
-    InstrumentStatus,
     InstrumentStatusChanged,
     LevelChanged,
     Message,
@@ -37,7 +36,7 @@ from contracts.messages import (
     Side,
     TradeExecuted,
 )
-from contracts.views import DepthView, Instrument, MarketView, TradeView, format_time, trade_view
+from contracts.views import DepthView, Instrument, MarketView, TradeView, defined_instrument, format_time, trade_view
 
 RECENT_TRADES = 10_000
 _MINUTE = 60_000_000
@@ -243,17 +242,7 @@ class Market:
 
     def _define(self, command: DefineInstrument) -> None:
         listing = self._listings.get(command.symbol)
-        instrument = Instrument(
-            symbol=command.symbol,
-            tick_size=command.tick_size,
-            lot_size=command.lot_size,
-            min_quantity=command.min_quantity,
-            max_quantity=command.max_quantity,
-            status=InstrumentStatus.TRADING if listing is None else listing.instrument.status,
-            lowest_price=command.lowest_price,
-            highest_price=command.highest_price,
-            band_basis_points=command.band_basis_points,
-        )
+        instrument = defined_instrument(command, None if listing is None else listing.instrument)
         if listing is not None:
             listing.instrument = instrument
         else:

@@ -142,12 +142,11 @@ class LiveOrders:
                 self._follow(command, event, moment)
 
     def _follow(self, origin: Command, event: Event, moment: "Moment") -> None:
-        kind = type(event)
-        if kind is OrderAccepted:
-            self._accept(origin, event, moment)  # type: ignore[arg-type]
-        elif kind is TradeExecuted:
-            self._fill(event.maker_order_id, event, moment)  # type: ignore[union-attr, arg-type]
-            self._fill(event.taker_order_id, event, moment)  # type: ignore[union-attr, arg-type]
+        if type(event) is OrderAccepted:
+            self._accept(origin, event, moment)
+        elif type(event) is TradeExecuted:
+            self._fill(event.maker_order_id, event, moment)
+            self._fill(event.taker_order_id, event, moment)
         else:
             for order_id in concerned(event):
                 self._change(order_id, event, moment)

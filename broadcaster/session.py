@@ -13,7 +13,7 @@ from broadcaster import messages, protocol
 from broadcaster.access import Doorkeeper
 from broadcaster.connection import Connection
 from broadcaster.feed import Farewell, Gap, frame
-from broadcaster.live import Live, now
+from broadcaster.live import Live
 from broadcaster.messages import ErrorMessage, RequestId, Subscribed, encode
 from broadcaster.protocol import Request, Unreadable, Wanted
 from broadcaster.streams import BookTooLarge, orders_snapshot
@@ -21,9 +21,11 @@ from broadcaster.trading import Traded, Trading
 from contracts.keys import Access, Scope, TokenBucket
 from contracts.views import format_time
 from entry.commands import valid_account
+from entry.keys import microseconds
 from entry.permissions import not_covered, require
 from entry.problems import Declined, declined, quoted
 from entry.stream_codes import StreamDeclined, internal_error, problem_view
+from runtime.clock import now
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class Session:
         self._trading = counter.trading
         self._doorkeeper = counter.doorkeeper
         self._limits = counter.limits
-        self._bucket = TokenBucket(self._limits.requests_per_second, now())
+        self._bucket = TokenBucket(self._limits.requests_per_second, microseconds())
         self._subscriptions: dict[int, _Subscription] = {}
         self._turns: deque[_Subscription] = deque()
         self._owes_beat = False
@@ -166,7 +168,7 @@ class Session:
             self._refuse(error, request.id)
 
     def _count_request(self) -> bool:
-        return self._bucket.take(1, now())
+        return self._bucket.take(1, microseconds())
 
     @property
     def _too_many(self) -> str:

@@ -10,16 +10,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from broadcaster.live import Live, now
+from broadcaster.live import Live
 from broadcaster.messages import BatchAnswer, CanceledAll, CanceledAllAfter, OrderAnswer, open_order_view, order_update
 from broadcaster.protocol import Request
-from contracts.keys import Access, TokenBucket
+from contracts.keys import Access
 from contracts.messages import CancelOrder, Refusal, RejectReason
 from contracts.views import Instrument, OrderView
 from entry.bodies import text
 from entry.commands import account_name
 from entry.exchange import Done, Exchange
 from entry.instruments import Instruments
+from entry.keys import RateLimits, microseconds
 from entry.matcher_client import MatcherClient
 from entry.permissions import trading_account
 from entry.position import Position
@@ -99,24 +100,17 @@ class Trading:
         self._live = live
         self._exchange = exchange
         self._matcher = matcher
-        self._default_rate = default_rate
-        self._buckets: dict[str, TokenBucket] = {}
+        self._rates = RateLimits(default_rate)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def check_rate(self, request: Request, access: Access) -> None:
         """Raises StreamDeclined if the key has asked for too much; a batch counts as many requests as it has items."""
-        rate = access.rate or self._default_rate
-        if access.key_id is None or not rate:
-            return
-        bucket = self._buckets.get(access.key_id)
-        if bucket is None or bucket.rate != rate:
-            if len(self._buckets) >= _MAX_KEYS:
-                self._buckets.clear()
-            bucket = self._buckets[access.key_id] = TokenBucket(rate, now())
-        if not bucket.take(_cost(request), now()):
-            wait = bucket.seconds_until(_cost(request), now())
+        bucket = None if access.key_id is None else self._rates.bucket(access, "")
+        cost, now = _cost(request), microseconds()
+        if bucket is not None and not bucket.take(cost, now):
+            wait = bucket.seconds_until(cost, now)
             raise StreamDeclined(
-                "too_many_requests", f"The key may send {rate} requests a second. Try again in {wait} s."
+                "too_many_requests", f"The key may send {bucket.rate} requests a second. Try again in {wait} s."
             )
 
     async def carry_out(self, request: Request, access: Access) -> Traded:

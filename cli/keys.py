@@ -27,8 +27,9 @@ from cli.runfile import read_run_file, run_file_path
 from contracts.keys import ID_BYTES, SECRET_BYTES, KeyRecord, Scope, format_key, hash_secret, parse_key_id
 from contracts.messages import NAME_PATTERN
 from contracts.views import format_time
+from runtime.clock import now
 from runtime.connection import without_password
-from runtime.keys import KeyChanged, KeyStore, StoredKey, now
+from runtime.keys import KeyChanged, KeyStore, StoredKey
 from runtime.settings import PREFIX
 
 _Result = TypeVar("_Result")

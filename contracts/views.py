@@ -15,6 +15,7 @@ from contracts.messages import (
     AnswerPart,
     CancelReason,
     Command,
+    DefineInstrument,
     Event,
     InstrumentStatus,
     OrderAmended,
@@ -181,6 +182,21 @@ def format_time(microseconds: int) -> str:
     """
     moment = _EPOCH + timedelta(microseconds=microseconds)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def defined_instrument(command: DefineInstrument, before: Instrument | None = None) -> Instrument:
+    """What a definition makes of an instrument: everything is as the command says, but the status stays."""
+    return Instrument(
+        symbol=command.symbol,
+        tick_size=command.tick_size,
+        lot_size=command.lot_size,
+        min_quantity=command.min_quantity,
+        max_quantity=command.max_quantity,
+        status=InstrumentStatus.TRADING if before is None else before.status,
+        lowest_price=command.lowest_price,
+        highest_price=command.highest_price,
+        band_basis_points=command.band_basis_points,
+    )
 
 
 def instrument_view(instrument: Instrument) -> InstrumentView:

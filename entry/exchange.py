@@ -12,7 +12,6 @@ from contracts.messages import (
     AnswerPart,
     CancelAllScheduled,
     CancelOrder,
-    InstrumentStatus,
     OrderAmended,
     OrderCanceled,
     OrderCommand,
@@ -22,7 +21,15 @@ from contracts.messages import (
     Repeated,
 )
 from contracts.orders import item_events
-from contracts.views import Instrument, InstrumentView, OrderView, answer_view, format_time, instrument_view
+from contracts.views import (
+    Instrument,
+    InstrumentView,
+    OrderView,
+    answer_view,
+    defined_instrument,
+    format_time,
+    instrument_view,
+)
 from entry import administration, batches, commands
 from entry.batches import Prepared
 from entry.bodies import Fields, flag, read_fields
@@ -196,19 +203,7 @@ class Exchange:
         command = administration.define_instrument(symbol, read_fields(body, administration.INSTRUMENT_FIELDS))
         before = await self._instruments.find(symbol)
         decided = await self._submission.submit(command, before, access)
-        instrument = await self._instruments.after(
-            Instrument(
-                symbol=symbol,
-                tick_size=command.tick_size,
-                lot_size=command.lot_size,
-                min_quantity=command.min_quantity,
-                max_quantity=command.max_quantity,
-                status=InstrumentStatus.TRADING if before is None else before.status,
-                lowest_price=command.lowest_price,
-                highest_price=command.highest_price,
-                band_basis_points=command.band_basis_points,
-            )
-        )
+        instrument = await self._instruments.after(defined_instrument(command, before))
         return Listed(instrument_view(instrument), decided.part.sequence, is_new=before is None)
 
     async def set_instrument_status(self, symbol: str, body: bytes, access: Access = OPEN) -> Done[InstrumentView]:

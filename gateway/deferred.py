@@ -6,7 +6,6 @@ out, is in docs/deferred.md.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -47,6 +46,7 @@ from gateway.deferred_store import CommandStore
 from gateway.http import HttpAnswer, HttpRequest, access_of, header, json_answer, json_body, query
 from gateway.pages import whole_number
 from gateway.routes import Handle, Route
+from runtime.clock import now
 from runtime.journal import journal_state
 from runtime.settings import Settings
 
@@ -144,7 +144,7 @@ class Deferral:
         command_id = secrets.token_hex(16) if key is None else derived_id(owner_of(access), _account(fields), key)
         command = DeferredCommand(
             command_id=command_id,
-            created_at=time.time_ns() // 1000,
+            created_at=now(),
             method=route.method,
             route=route.path,
             path_params=dict(request.path_params),

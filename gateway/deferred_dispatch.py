@@ -31,6 +31,7 @@ from gateway.deferred_pull import Delivery, Pull
 from gateway.deferred_store import ACK_WAIT_SECONDS, CommandStore, Unreachable
 from gateway.http import ACCESS, HttpAnswer, HttpRequest, problem_answer
 from gateway.routes import Handle
+from runtime.clock import now
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Dispatcher:
         attempt = Attempt(self._connection, command.journal_sequence, uncertain)
         errors = unanswered = tries = 0
         while True:
-            if _now() - command.created_at > self._patience and not attempt.uncertain:
+            if now() - command.created_at > self._patience and not attempt.uncertain:
                 return _result(command, _expired())
             answer = await self._try(command, attempt)
             codes = ["internal_error"] if answer is None else list(problem_codes(answer.status, answer.body))
@@ -227,7 +228,7 @@ def _result(command: DeferredCommand, answer: HttpAnswer) -> CommandResult:
     return CommandResult(
         command=command,
         status=COMPLETED if answer.status < 400 else FAILED,
-        completed_at=_now(),
+        completed_at=now(),
         http_status=answer.status,
         answer=msgspec.Raw(answer.body),
         sequence=msgspec.json.decode(answer.body, type=_Sequenced).sequence,
@@ -239,7 +240,7 @@ def _unreadable(delivery: Delivery, error: msgspec.MsgspecError) -> DeferredComm
     log.error("command %s cannot be read: %s", delivery.command_id, error)
     return DeferredCommand(
         command_id=delivery.command_id,
-        created_at=_now(),
+        created_at=now(),
         method="",
         route="",
         path_params={},
@@ -280,7 +281,3 @@ def _expired() -> HttpAnswer:
 
 def _problem(code: str, detail: str) -> HttpAnswer:
     return problem_answer(Problem(code=code, detail=detail))
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

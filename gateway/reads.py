@@ -1,7 +1,5 @@
 """Reads that never show a client less than it was told: wait for the history to catch up, then ask it."""
 
-import time
-
 import msgspec
 from nats.aio.client import Client
 
@@ -26,6 +24,7 @@ from gateway.candles import CandleRange
 from gateway.history import History
 from gateway.pages import Page
 from gateway.views import AccountView, OrderEventView
+from runtime import clock
 
 
 class _Status(msgspec.Struct):
@@ -107,7 +106,7 @@ class Reads:
         if not listed:
             raise not_listed(symbol)
         reached = await self._history.reached()
-        now = time.time_ns() // 1000
+        now = clock.now()
         candles = await self._history.candles(symbol, asked)
         complete_until = await self._complete_until(*reached, now) if candles else 0
         return [

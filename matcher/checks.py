@@ -289,10 +289,15 @@ def refuse_amended_prices(command: AmendOrder, order: Order, book: OrderBook) ->
         return None
     if command.price is None or order.waits_for_trigger or not book.makers(order.side).reaches(command.price):
         return None
-    if order.post_only:
-        return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "price")
+    return refuse_to_trade(order.post_only, book, "price", "price")
+
+
+def refuse_to_trade(post_only: bool, book: OrderBook, own_field: str, book_field: str) -> Refusal | None:
+    """Why an order that would trade may not: by its own wish, or because nothing in the instrument may."""
+    if post_only:
+        return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, own_field)
     if book.status is InstrumentStatus.POST_ONLY:
-        return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "price")
+        return Refusal(RejectReason.INSTRUMENT_POST_ONLY, book_field)
     return None
 
 

@@ -64,7 +64,7 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.views import Instrument
+from contracts.views import Instrument, defined_instrument
 from matcher import checks
 from matcher.batch import Batch, refuse_conflicts
 from matcher.book import STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
@@ -315,15 +315,19 @@ class Engine:
         if expires_at is not None:
             self._expiries.remove((expires_at, order_id))
 
-    def _take_out(self, order: Order, work: Work) -> None:
-        book = order.holding.book
-        if order.level is not None:
-            side = book.own(order.side)
-            level = side.remove(order)
-            work.levels[side, level.price] = level
-        else:
+    def _withdraw(self, order: Order) -> PriceLevel | None:
+        """Close an order and take it out of the book or the stops. Returns the price level that it left."""
+        book, level = order.holding.book, None
+        if order.level is None:
             book.stops.remove(order)
+        else:
+            level = book.own(order.side).remove(order)
         self._close_order(order)
+        return level
+
+    def _take_out(self, order: Order, work: Work) -> None:
+        if (level := self._withdraw(order)) is not None:
+            work.levels[order.holding.book.own(order.side), level.price] = level
 
     def _cancel_order(self, order: Order, reason: CancelReason, work: Work) -> None:
         self._take_out(order, work)
@@ -583,19 +587,16 @@ class Engine:
     # Canceling
 
     def _cancel(self, command: CancelOrder) -> Result:
-        order = self._open.get(command.order_id)
-        if order is None or (command.accounts is not None and not _is_of(order, command.accounts)):
+        order = self._find(command.order_id, command.accounts)
+        if order is None:
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         if refusal := self._refuse_cancel(order):
             return refusal
-        levels: tuple[LevelChanged, ...] = ()
-        if order.level is None:
-            order.holding.book.stops.remove(order)
-        else:
-            level = order.holding.book.own(order.side).remove(order)
-            levels = (LevelChanged(order.symbol, order.side, level.price, level.quantity),)
-        self._close_order(order)
-        return Outcome((OrderCanceled(order.state, CancelReason.REQUESTED),), levels)
+        level = self._withdraw(order)
+        canceled = OrderCanceled(order.state, CancelReason.REQUESTED)
+        if level is None:
+            return Outcome((canceled,))
+        return Outcome((canceled,), (LevelChanged(order.symbol, order.side, level.price, level.quantity),))
 
     def _refuse_cancel(self, order: Order) -> Refusal | None:
         book = order.holding.book
@@ -693,12 +694,9 @@ class Engine:
         if refusal := self._refuse_place(item, book, time, batch):
             return refusal
         batch.place(item, _expected_quantity(item, book) or 0)
-        if item.type is OrderType.LIMIT and item.price is not None and item.time_in_force in checks.RESTING_TIMES:
-            crosses = batch.crosses_itself(item.symbol, item.side, item.price)
-            if crosses and item.post_only:
-                return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "post_only")
-            if crosses and book.status is InstrumentStatus.POST_ONLY:
-                return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "symbol")
+        rests = item.type is OrderType.LIMIT and item.time_in_force in checks.RESTING_TIMES
+        if rests and item.price is not None and batch.crosses_itself(item.symbol, item.side, item.price):
+            return checks.refuse_to_trade(item.post_only, book, "post_only", "symbol")
         return None
 
     def _refuse_amended_in_batch(self, item: AmendOrder, order: Order, batch: Batch) -> Refusal | None:
@@ -712,11 +710,8 @@ class Engine:
             return None
         if book.makers(order.side).reaches(item.price):
             return Refusal(RejectReason.AMENDMENT_WOULD_TRADE, "price")
-        crosses = batch.crosses_itself(order.symbol, order.side, item.price)
-        if crosses and order.post_only:
-            return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "price")
-        if crosses and book.status is InstrumentStatus.POST_ONLY:
-            return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "price")
+        if batch.crosses_itself(order.symbol, order.side, item.price):
+            return checks.refuse_to_trade(order.post_only, book, "price", "price")
         return None
 
     def _carry_out_item(self, item: OrderCommand, time: int, sequence: int, work: Work) -> None:
@@ -768,16 +763,7 @@ class Engine:
     def _define_instrument(self, command: DefineInstrument) -> Result:
         if refusal := checks.refuse_definition(command):
             return refusal
-        rules = Instrument(
-            symbol=command.symbol,
-            tick_size=command.tick_size,
-            lot_size=command.lot_size,
-            min_quantity=command.min_quantity,
-            max_quantity=command.max_quantity,
-            lowest_price=command.lowest_price,
-            highest_price=command.highest_price,
-            band_basis_points=command.band_basis_points,
-        )
+        rules = defined_instrument(command)
         book = self._books.get(command.symbol)
         if book is None:
             self._books[command.symbol] = OrderBook(rules)
@@ -788,7 +774,7 @@ class Engine:
         elif rules.lot != book.instrument.lot:
             return Refusal(RejectReason.INSTRUMENT_RULES_FIXED, "lot_size")
         else:
-            book.rule(replace(rules, status=book.status))
+            book.rule(defined_instrument(command, book.instrument))
         return Outcome((InstrumentDefined(command.symbol),))
 
     def _set_instrument_status(self, command: SetInstrumentStatus) -> Result:

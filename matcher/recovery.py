@@ -15,6 +15,7 @@ from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
 from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
+from runtime.clock import now
 from runtime.connection import without_password
 from runtime.journal import JournalReader, ensure_stream, journal_state
 from runtime.service import Refused
@@ -27,10 +28,6 @@ _PROGRESS_SECONDS = 2.0
 
 class MonitorUnreachable(Refused):
     """nats-server's monitoring port does not answer."""
-
-
-def now_microseconds() -> int:
-    return time.time_ns() // 1000
 
 
 async def check_broker(connection: Client, settings: Settings) -> None:
@@ -96,7 +93,7 @@ async def _write_barrier(connection: Client, replay: Replay) -> bool:
     """True when ours is the last word in the journal; False when an older matcher got one more commit in."""
     barrier = next_commit(
         replay.chain,
-        now_microseconds(),
+        now(),
         barrier_state=replay.engine.state_hash(),
         journal_epoch=secrets.token_hex(8),
     )

@@ -152,7 +152,7 @@ class Sequencer:
         """Run waiting commands, and the matcher's own before them, until the open commit is full."""
         if self._time is None:
             self._execute_due(now)
-        while self._backlog and len(self._commands) < MAX_COMMANDS and self._size < COMMIT_BYTES:
+        while self._backlog and self._has_room:
             if self._time is None:
                 self._time = max(now, self.chain.time)
             request = self._backlog[0]

@@ -26,9 +26,10 @@ from contracts.subjects import (
 )
 from matcher.engine import Engine
 from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
-from matcher.recovery import MonitorUnreachable, check_broker, now_microseconds, take_over
+from matcher.recovery import MonitorUnreachable, check_broker, take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
+from runtime.clock import now
 from runtime.connection import close, connect, respond, watch
 from runtime.micro import Failure, failure
 from runtime.service import Refused, first_of
@@ -138,14 +139,14 @@ class Matcher:
             command = DefineInstrument(
                 settings.default_instrument, settings.default_tick_size, settings.default_lot_size
             )
-            self.sequencer.submit("", msgspec.msgpack.encode((command,)), now_microseconds())
+            self.sequencer.submit("", msgspec.msgpack.encode((command,)), now())
             self._work.set()
 
     async def commit_forever(self, stop: asyncio.Event) -> None:
         """Seal, write, release; one commit in flight. At `stop`, take no more, finish what is there and return."""
         stopping = asyncio.create_task(self._stop_taking_requests(stop))
         while True:
-            sealed = self.sequencer.seal(now_microseconds())
+            sealed = self.sequencer.seal(now())
             if sealed is not None:
                 await self._commit(sealed)
             elif stopping.done():
@@ -158,13 +159,13 @@ class Matcher:
         """Wake the sequencer when something is due: expiries, dead-man's switches, what a crash left unfinished."""
         while True:
             due = self.sequencer.next_due
-            if self.sequencer.engine.unfinished or (due is not None and due <= now_microseconds()):
+            if self.sequencer.engine.unfinished or (due is not None and due <= now()):
                 self._advance()
             await asyncio.sleep(_CLOCK_SECONDS)
 
     def _advance(self) -> None:
         try:
-            self.sequencer.advance(now_microseconds())
+            self.sequencer.advance(now())
         except Exception:
             log.exception("stopping at once: what is due could not be carried out")
             os._exit(1)
@@ -217,7 +218,7 @@ class Matcher:
 
     async def _on_request(self, message: Msg) -> None:
         try:
-            turned_away = self.sequencer.submit(message.reply, message.data, now_microseconds())
+            turned_away = self.sequencer.submit(message.reply, message.data, now())
         except Exception:
             # The engine may be half changed. The journal is not: end here, before anything of it can be written.
             log.exception("stopping at once: a command could not be carried out")

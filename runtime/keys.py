@@ -9,15 +9,15 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import DiscardPolicy, RawStreamMsg, RePublish, StorageType, StreamConfig, StreamInfo
+from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from contracts.keys import (
@@ -33,6 +33,7 @@ from contracts.keys import (
     parse_key,
 )
 from contracts.subjects import KEYS, KEYS_CHANGED
+from runtime.clock import now
 from runtime.service import Refused
 from runtime.settings import Settings
 
@@ -46,6 +47,7 @@ _RETRY_SECONDS = 0.2
 _RELOAD_RETRIES = 10
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
+_Answer = TypeVar("_Answer")
 _encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(KeyRecord)
 
@@ -73,34 +75,22 @@ class KeyStore:
     async def state(self) -> StreamInfo:
         """Of the bucket, which is made if there is none."""
         manager = self._connection.jsm()
-        for _ in range(_RELOAD_RETRIES):
-            try:
-                return await manager.stream_info(_STREAM)
-            except ServiceUnavailableError:  # as in _next_message
-                await asyncio.sleep(_RETRY_SECONDS)
-            except NotFoundError:
-                break
-        return await manager.add_stream(_bucket(self._replicas))
+        try:
+            return await _patiently(lambda: manager.stream_info(_STREAM))
+        except NotFoundError:
+            return await _patiently(lambda: manager.add_stream(_bucket(self._replicas)))
 
     async def after(self, sequence: int) -> StoredKey | None:
         """The first entry written after this one that still stands; None if there is none."""
+        manager = self._connection.jsm()
         try:
-            message = await self._next_message(sequence)
+            message = await _patiently(lambda: manager.get_msg(_STREAM, sequence + 1, f"{_SUBJECT}>", next=True))
         except NotFoundError:
             return None
         assert message.seq is not None
         assert message.subject is not None
         key_id = message.subject.removeprefix(_SUBJECT)
         return StoredKey(key_id, message.seq, _read(key_id, message.data))
-
-    async def _next_message(self, sequence: int) -> RawStreamMsg:
-        """While nats-server reads its configuration anew (the first key sees to that) JetStream is not there at all."""
-        for _ in range(_RELOAD_RETRIES):
-            try:
-                return await self._connection.jsm().get_msg(_STREAM, sequence + 1, f"{_SUBJECT}>", next=True)
-            except ServiceUnavailableError:
-                await asyncio.sleep(_RETRY_SECONDS)
-        return await self._connection.jsm().get_msg(_STREAM, sequence + 1, f"{_SUBJECT}>", next=True)
 
     async def all(self) -> list[StoredKey]:
         await self.state()
@@ -119,6 +109,16 @@ class KeyStore:
             if error.err_code in _WRONG_LAST_SEQUENCE:
                 raise KeyChanged(record.id) from error
             raise
+
+
+async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """While nats-server reads its configuration anew (the first key sees to that) JetStream is not there at all."""
+    for _ in range(_RELOAD_RETRIES):
+        try:
+            return await ask()
+        except ServiceUnavailableError:
+            await asyncio.sleep(_RETRY_SECONDS)
+    return await ask()
 
 
 def _bucket(replicas: int) -> StreamConfig:
@@ -146,10 +146,6 @@ def _read(key_id: str, content: bytes | None) -> KeyRecord | None:
         log.error("keys: entry %s cannot be read and gives no access: %s", key_id, error)
         return None
     return record if record.id == key_id else None
-
-
-def now() -> int:
-    return time.time_ns() // 1000
 
 
 class Keys:

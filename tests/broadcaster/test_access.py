@@ -12,8 +12,9 @@ import websockets
 from msgspec.structs import replace
 
 from contracts.keys import ID_BYTES, SECRET_BYTES, KeyRecord, Scope, SignedRequest, format_key, hash_secret, sign
+from runtime.clock import now
 from runtime.connection import close, connect
-from runtime.keys import KeyStore, now
+from runtime.keys import KeyStore
 from tests.support.streams import StreamClient, StreamExchange, check_frame, stream_exchange
 
 pytestmark = pytest.mark.stack

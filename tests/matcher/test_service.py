@@ -29,7 +29,7 @@ from contracts.messages import (
     TradeExecuted,
 )
 from contracts.subjects import JOURNAL, MATCHER_INSTRUMENTS, MATCHER_ORDER, MATCHER_TAKEN_OVER
-from matcher.recovery import now_microseconds
+from runtime.clock import now
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
 from tests.support.proxy import acknowledgements, proxy_to
 from tests.support.servers import NatsServer
@@ -197,7 +197,7 @@ async def test_it_tells_what_a_resting_order_is_for(nats_server: NatsServer, mat
 async def test_what_is_due_happens_when_nobody_asks_for_anything(nats_server: NatsServer, matchers: Matchers) -> None:
     matchers.start_serving(nats_server)
     async with client_of(nats_server) as client:
-        soon = now_microseconds() + 300_000
+        soon = now() + 300_000
         expiring = replace(order(), time_in_force=TimeInForce.GTD, terms=Terms(expires_at=soon))
         await client.submit(expiring, order(), CancelAllAfter("default", 400_000))
         await client.until(lambda status: not status["resting_orders"])

@@ -25,8 +25,9 @@ from contracts.keys import (
     hash_secret,
     sign,
 )
+from runtime.clock import now
 from runtime.connection import close, connect
-from runtime.keys import KeyChanged, Keys, KeyStore, check_binding, is_loopback, now
+from runtime.keys import KeyChanged, Keys, KeyStore, check_binding, is_loopback
 from runtime.service import Refused
 from runtime.settings import Settings
 from tests.support.servers import NatsServer

@@ -17,7 +17,8 @@ from contracts.keys import (
     hash_secret,
     sign,
 )
-from runtime.keys import KeyStore, now
+from runtime.clock import now
+from runtime.keys import KeyStore
 
 READ, TRADE, ADMIN = (Scope.READ,), (Scope.TRADE,), (Scope.ADMIN,)
 
