@@ -83,6 +83,7 @@ async def test_revoking_the_last_key_opens_nothing(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "authorization",
     ["", "Bearer", "Bearer pt_1", "Basic cHQ6eA==", new_key().key, f"Bearer {new_key().key}"],
+    ids=["empty", "no key", "too short", "basic", "without Bearer", "unknown"],
 )
 async def test_a_key_that_is_none_is_refused_even_where_none_is_needed(gateway: Gateway, authorization: str) -> None:
     """With or without keys: who sends one expects it to be looked at."""

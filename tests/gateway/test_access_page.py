@@ -74,7 +74,7 @@ def test_the_sample_in_shell(stack: Stack, signing_key: MadeKey) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", {no_access(refusal).problem.code for refusal in KeyRefusal} | {"forbidden", "rate_limited"}
+    "code", sorted({no_access(refusal).problem.code for refusal in KeyRefusal} | {"forbidden", "rate_limited"})
 )
 def test_every_code_is_explained(code: str) -> None:
     assert re.search(rf"\| \d+ \| `{code}` \|", PAGE)
