@@ -1,4 +1,4 @@
-"""From a cold start to the right to write: check the broker, replay the journal, write the barrier."""
+"""From a cold start to the right to write: replay the journal, write the barrier."""
 
 import asyncio
 import json
@@ -6,56 +6,23 @@ import logging
 import secrets
 import time
 
-import httpx
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from contracts.commits import JournalBroken, decode_commit, encode_commit
 from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
+from matcher.broker import check_stream
 from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
 from runtime.clock import now
-from runtime.connection import without_password
-from runtime.journal import JournalReader, ensure_stream, journal_state
+from runtime.journal import JournalReader, journal_state
 from runtime.service import Refused
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 2.0
-
-
-class MonitorUnreachable(Refused):
-    """nats-server's monitoring port does not answer."""
-
-
-async def check_broker(connection: Client, settings: Settings) -> None:
-    """Refuse a broker that would acknowledge what a power cut can take back (docs/decisions/0002)."""
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-        try:
-            server = (await client.get(f"{settings.nats_monitor_url}/varz")).json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise MonitorUnreachable(
-                f"cannot read {settings.nats_monitor_url}/varz ({error or type(error).__name__}): set "
-                "PRICETIME_NATS_MONITOR_URL to where nats-server answers its monitoring port"
-            ) from error
-    if server.get("server_id") != connection._server_info.get("server_id"):
-        raise Refused(
-            f"{settings.nats_monitor_url} belongs to nats-server {server.get('server_name')}, not to the one at "
-            f"{without_password(settings.nats_url)}: make PRICETIME_NATS_MONITOR_URL and PRICETIME_NATS_URL agree"
-        )
-    if server.get("jetstream", {}).get("config", {}).get("sync_always") is not True:
-        raise Refused(
-            "nats-server does not sync every write: an acknowledged order could be lost. Put `sync_interval: always` "
-            "into its jetstream block (nats/pricetime.conf has it)"
-        )
-
-
-async def check_stream(connection: Client, settings: Settings) -> None:
-    """Create the journal's stream if there is none; refuse one that may forget or lose messages."""
-    if wrong := await ensure_stream(connection, settings.journal_replicas):
-        raise Refused(f"stream JOURNAL cannot be trusted: {'; '.join(wrong)}. Mend it with `nats stream edit JOURNAL`")
 
 
 async def take_over(connection: Client, settings: Settings, replay: Replay) -> None:

@@ -24,9 +24,10 @@ from contracts.subjects import (
     MATCHER_TAKEN_OVER,
     ORDERS_SUBMIT,
 )
+from matcher.broker import MonitorUnreachable, check_broker
 from matcher.engine import Engine
 from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
-from matcher.recovery import MonitorUnreachable, check_broker, take_over
+from matcher.recovery import take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
 from runtime.clock import now

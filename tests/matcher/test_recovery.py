@@ -18,7 +18,8 @@ from cli.servers import nats_executable
 from contracts.commits import encode_commit
 from contracts.messages import LevelChanged
 from contracts.subjects import JOURNAL, JOURNAL_STREAM, RECORDER_STATUS
-from matcher.recovery import check_broker, take_over
+from matcher.broker import check_broker
+from matcher.recovery import take_over
 from matcher.replay import Replay
 from runtime.journal import stream_config
 from runtime.service import Refused
