@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+WORKERS ?= 3
+
 .PHONY: up test check fast chaos soak bench lock clean help
 .DEFAULT_GOAL := help
 
@@ -22,8 +24,8 @@ $(READY): requirements.lock pyproject.toml
 up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 (options: make up ARGS="--http-port 0")
 	@$(BIN)/pricetime up $(ARGS)
 
-test: $(READY) node ## all tests, against real servers
-	$(BIN)/python -m pytest
+test: $(READY) node ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY) ## format, lint, strict types, fast tests
 	$(BIN)/ruff format --check .

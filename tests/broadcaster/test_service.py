@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -392,8 +394,8 @@ async def test_it_stops_while_nats_is_away(
 async def test_a_port_in_use_is_one_clear_line(broadcaster: BroadcasterService, nats_server: NatsServer) -> None:
     taken = str(broadcaster.port)
     service = await asyncio.create_subprocess_exec(
-        *[".venv/bin/python", "-m", "broadcaster"],
-        env={"PRICETIME_NATS_URL": nats_server.url, "PRICETIME_WS_PORT": taken},
+        *[sys.executable, "-m", "broadcaster"],
+        env={**os.environ, "PRICETIME_NATS_URL": nats_server.url, "PRICETIME_WS_PORT": taken},
         stderr=asyncio.subprocess.PIPE,
     )
     _, said = await service.communicate()
