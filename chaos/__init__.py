@@ -1,0 +1,1 @@
+"""Faults on purpose: a whole exchange under a recorded workload, broken at random, and judged afterwards."""
