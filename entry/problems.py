@@ -51,6 +51,10 @@ CODES: dict[str, Code] = {
     ),
     "signature_repeated": Code(401, "Signature repeated", "Each Pricetime-Signature is good for one request."),
     "forbidden": Code(403, "Forbidden", "The API key does not allow this, or not for this account."),
+    "origin_not_allowed": Code(403, "Origin not allowed", "A web page of another site may not do this here."),
+    "host_not_allowed": Code(
+        421, "Host not allowed", "The Host of the request is none of the names that this server was given."
+    ),
     "not_found": Code(404, "Not found", "There is nothing at this address."),
     "method_not_allowed": Code(405, "Method not allowed", "The address is there, but not for this method; see Allow."),
     "body_too_large": Code(413, "Body too large", "The body is larger than this server reads."),
@@ -210,7 +214,8 @@ CODES: dict[str, Code] = {
     ),
     # Ours, and the world's
     "internal_error": Code(500, "Internal error", "The gateway met a condition that it was not made for."),
-    "overloaded": Code(503, "Overloaded", "More requests are waiting than may wait. Nothing was done."),
+    "overloaded": Code(503, "Overloaded", "As many requests are at work or waiting as may be. Nothing was done."),
+    "too_many_connections": Code(503, "Too many connections", "The server has as many connections as it may have."),
     "matcher_unavailable": Code(503, "Matcher unavailable", "No matcher takes commands now. Nothing was done."),
     "too_many_deferred": Code(503, "Too many deferred", "As many deferred commands wait as may. Nothing was stored."),
     "commands_unavailable": Code(
@@ -248,6 +253,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     lowest_price: str | None = None
     highest_price: str | None = None
     limit: str | None = None
+    retry_after: int | None = None
+    """In how many seconds to come again, when that is known better than RETRY_AFTER_SECONDS."""
 
     @property
     def http_status(self) -> int:
@@ -274,6 +281,7 @@ class ProblemView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     lowest_price: str | None = None
     highest_price: str | None = None
     limit: str | None = None
+    retry_after: int | None = None
 
 
 class Declined(Exception):
@@ -302,6 +310,7 @@ def view(problem: Problem) -> ProblemView:
         lowest_price=problem.lowest_price,
         highest_price=problem.highest_price,
         limit=problem.limit,
+        retry_after=problem.retry_after,
     )
 
 

@@ -80,7 +80,7 @@ def problem_headers(problem: Problem) -> Headers:
     if problem.http_status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if problem.http_status == 503:
-        headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+        headers.append((b"retry-after", b"%d" % (problem.retry_after or RETRY_AFTER_SECONDS)))
     if problem.code == "body_too_large":
         headers.append((b"connection", b"close"))
     return headers

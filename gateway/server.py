@@ -2,27 +2,49 @@
 
 import asyncio
 import socket
+import ssl
 
 import uvicorn
 from litestar.types import ASGIApp
 
-from runtime.server import BACKLOG, Server
+from entry.problems import Problem
+from gateway.http import problem_answer
+from gateway.security import HEADERS, TLS_HEADERS
+from runtime.server import BACKLOG, NO_LIMITS, HttpConnection, Limits, Server, http_answer, http_connection
+from runtime.settings import Settings
 
 _GRACE_SECONDS = 2
 _KEEP_ALIVE_SECONDS = 75
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, tls: ssl.SSLContext | None = None) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then finish what is being answered."""
+def limits(settings: Settings) -> Limits:
+    """Of connections, and how long one may take over a request."""
+    detail = "This server has as many connections as it may have, or as many from your address; come again in a moment."
+    answer = problem_answer(Problem(code="too_many_connections", detail=detail))
+    more = "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in answer.headers[1:])
+    refusal = http_answer("503 Service Unavailable", "application/problem+json", answer.body, more)
+    return Limits.of(settings, settings.http_connections, refusal)
+
+
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    protocol: type[HttpConnection] = HttpConnection,
+    *,
+    tls: ssl.SSLContext | None = None,
+    limits: Limits = NO_LIMITS,
+) -> None:
+    """Serve until `stop`, then finish what is being answered. `protocol`: what uvicorn makes connections of."""
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=http_connection(limits, protocol),
             ws="none",
             loop="none",
             lifespan="off",
@@ -31,11 +53,13 @@ async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event) -> N
             log_level="error",
             proxy_headers=False,
             server_header=False,
-            headers=[("x-content-type-options", "nosniff")],
+            headers=[*HEADERS, *(TLS_HEADERS if tls else ())],
             backlog=BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        ),
+        tls,
+        limits.request_seconds,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())

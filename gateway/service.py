@@ -8,13 +8,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from contracts.subjects import RECORDER_POSITION
+from entry.admission import Admission
 from entry.exchange import Exchange
 from entry.first_answers import journal_commits
 from entry.instruments import Instruments
 from entry.keys import RateLimits
 from entry.matcher_client import MatcherClient
+from entry.origins import Origins
 from entry.position import Position
 from gateway.access import AccessControl
+from gateway.admission import admitting
 from gateway.app import create_app
 from gateway.command_routes import command_routes
 from gateway.deferred import Deferral
@@ -26,20 +29,23 @@ from gateway.limits import limits_routes
 from gateway.people import answer_people
 from gateway.reads import Reads
 from gateway.routes import Route, health_routes, read_routes
-from gateway.server import address, serve
+from gateway.security import Security
+from gateway.server import address, limits, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
 from runtime.keys import Keys, check_binding
 from runtime.server import listening_socket
 from runtime.service import first_of
 from runtime.settings import Settings
+from runtime.tls import nats_tls, server_context
 
 log = logging.getLogger(__name__)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
+    tls, origins = server_context(settings), Origins(settings.allowed_hosts, settings.cors_origins)
     listener = listening_socket(settings.http_fd, settings.http_host, settings.http_port)
-    connection = await connect(settings.nats_url, "gateway")
+    connection = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))
     pool = await open_pool(settings.postgres_url)
     position = Position()
     instruments = Instruments(connection, settings.command_timeout_seconds)
@@ -76,7 +82,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         ]
     )
     keys = Keys(connection, settings)
-    guarded = AccessControl(app, keys, RateLimits(settings.rate_limit), settings.max_body_bytes)
+    admission = Admission(settings.requests_in_flight)
+    known = AccessControl(app, keys, RateLimits(settings.rate_limit), settings.max_body_bytes)
+    guarded = Security(known, keys, origins)
     try:
         await first_of(stop.wait(), keys.start())
         if stop.is_set():
@@ -86,8 +94,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await _follow_recorder(connection, position)
         await answer_people(connection, exchange)
         position.tell(await reads.latest_sequence() or 0)
-        log.info("serving on %s", address(listener))
-        await first_of(serve(guarded, listener, stop), matcher.run(), deferral.run(), keys.run(), watch(connection))
+        log.info("serving on %s", address(listener, tls))
+        protocol = admitting(admission, settings.max_body_bytes)
+        serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings))
+        await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection))
     finally:
         await close_pool(pool)
         await close(connection)

@@ -9,17 +9,28 @@ import msgspec
 from contracts.messages import MAX_COMMANDS
 
 PREFIX = "PRICETIME_"
+MIN_KEPT_COMMITS = 1_000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults fit a stack on one machine. docs/settings.md lists them with their reasons."""
 
     nats_url: str = "nats://127.0.0.1:4222"
+    """nats-server, or the nodes of its cluster with commas between (runtime.connection.servers_of)."""
     nats_monitor_url: str = "http://127.0.0.1:8222"
-    """Where nats-server answers /varz and /healthz; the matcher reads there whether the server syncs every write."""
+    """Where nats-server answers /varz and /healthz; the matcher reads there whether the server syncs every write. Of
+    a cluster: every node's, with commas between."""
     nats_open: bool = True
     """Whether one who comes to NATS without a password may trade, while there are no keys and only loopback is served.
     If not, or otherwise, such a one may read market data. Acted on by `pricetime up`."""
+    nats_tls_ca: str | None = None
+    """File of the authorities that nats-server's certificate must come from. Without it, with an address that begins
+    with tls://, those that this machine trusts."""
+    nats_tls_cert: str | None = None
+    nats_tls_key: str | None = None
+    """Our own certificate, for a nats-server that wants one."""
+    nats_tls_pin: str | None = None
+    """nats-server's very certificate, whatever names are in it. `pricetime up` sets it."""
     postgres_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
     data_dir: str = ".pricetime"
     """Where a service keeps files that it can do without (the broadcaster's snapshot)."""
@@ -32,19 +43,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ws_host: str = "127.0.0.1"
     ws_port: int = 8001
     ws_fd: int | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    """Files of certificate and key: with them REST and WebSocket are served with TLS, and not without."""
+    allowed_hosts: str = ""
+    """Names under which REST and WebSocket may be reached, separated by commas. Without it: any, once there are keys;
+    before that only addresses and localhost, so that no web page gets here by a name of its own."""
+    cors_origins: str = ""
+    """Origins whose web pages may use REST and WebSocket from a browser, separated by commas; `*` for any."""
+    http_connections: Annotated[int, msgspec.Meta(ge=1)] = 4_096
+    ws_connections: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """How many connections a gateway, and a broadcaster, has at most; more are answered 503 and closed."""
+    connections_per_address: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many of them may come from one address; 0: any number."""
+    request_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    """How long a client may take to send one request, and to read some of an answer that waits for it."""
     ws_heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     ws_subscriptions: Annotated[int, msgspec.Meta(ge=1)] = 100
     """How many subscriptions one connection to /ws may have."""
     ws_requests_per_second: Annotated[int, msgspec.Meta(ge=1)] = 1_000
     """How many messages one connection to /ws may send."""
+    requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 500
+    """How many requests of a kind (orders, reads, requests to be stored) a gateway works on at once, and how many
+    orders a broadcaster; cancelations have a quarter more. Beyond it they are refused as overloaded."""
 
-    journal_replicas: int = 1
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
+    """How many nodes of a cluster keep each stream and bucket; on a single nats-server 1."""
+    journal_keep_commits: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many commits the journal keeps at least when its beginning is trimmed, 1,000 or more. 0: it is never trimmed.
+    What is trimmed is in Postgres alone."""
+    journal_keep_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024 * 1024
+    """So much of what Postgres holds stays in the journal as well: two of the files that nats-server rewrites when it
+    trims (docs/decisions/0023)."""
     default_instrument: str = "BTC-USD"
     """Listed when the journal is new, and meant by an order that names no symbol."""
     default_tick_size: str = "0.01"
     default_lot_size: str = "0.00000001"
     backlog_commands: Annotated[int, msgspec.Meta(ge=MAX_COMMANDS)] = 20_000
     """Commands that may wait in the matcher; beyond it a request is refused as overloaded."""
+    lease_seconds: Annotated[float, msgspec.Meta(ge=1)] = 1.0
+    """How long a matcher may go without renewing its lease before a standby takes over."""
     recorder_wait_seconds: float = 3.0
     """How long a starting matcher waits for the recorder's position before it goes on without that check."""
 
@@ -72,6 +110,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second: of each key that has no rate of its own, and of each address that brings no key. 0: any."""
     signature_window_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
     """How far the timestamp of a signed request may be from the server's clock."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.journal_keep_commits < MIN_KEPT_COMMITS:
+            raise SettingsError(
+                f"{PREFIX}JOURNAL_KEEP_COMMITS is {self.journal_keep_commits}: give at least {MIN_KEPT_COMMITS}, or 0 "
+                "to keep all"
+            )
 
 
 class SettingsError(Exception):

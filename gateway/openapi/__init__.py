@@ -112,7 +112,7 @@ def _always(operation: Operation) -> Iterator[str]:
     yield "internal_error"
     if operation.tag == "health":
         return
-    yield "unknown_parameter"
+    yield from ("unknown_parameter", "overloaded")
     yield from _KEY_CODES
     if operation.scope in (Scope.TRADE, Scope.ADMIN) or operation.tag in ("accounts", "exports"):
         yield "forbidden"
