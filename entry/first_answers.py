@@ -30,6 +30,7 @@ from contracts.orders import item_events
 from contracts.subjects import JOURNAL_STREAM
 from entry.problems import declined
 from entry.services import ask
+from runtime.archive import ArchiveUnavailable, ask_archive
 
 ReadCommit = Callable[[int], Awaitable[Commit]]
 """A durable commit by its sequence. Raises Declined (journal_unavailable) when it cannot be read."""
@@ -38,7 +39,8 @@ _GET = f"$JS.API.STREAM.MSG.GET.{JOURNAL_STREAM}"
 
 
 def journal_commits(connection: Client, timeout_seconds: float) -> ReadCommit:
-    """Straight from the stream: no consumer, and from its leader, so what is durable is there.
+    """Straight from the stream: no consumer, and from its leader, so what is durable is there. Or, if it has been
+    trimmed from it, from Postgres.
 
     Who wants a commit that is just being read shares it: a repeated batch asks for the same one for each order.
     """
@@ -54,10 +56,18 @@ def journal_commits(connection: Client, timeout_seconds: float) -> ReadCommit:
     async def read(sequence: int) -> Commit:
         question = json.dumps({"seq": sequence}).encode()
         answer = json.loads(await ask(connection, _GET, question, timeout_seconds, "journal_unavailable"))
-        if "message" not in answer:
-            raise declined("journal_unavailable", f"Journal sequence {sequence} cannot be read now.")
-        commit, _ = decode_commit(sequence, base64.b64decode(answer["message"]["data"]))
+        payload = base64.b64decode(answer["message"]["data"]) if "message" in answer else await archived(sequence)
+        commit, _ = decode_commit(sequence, payload)
         return commit
+
+    async def archived(sequence: int) -> bytes:
+        try:
+            found = await ask_archive(connection, sequence, sequence, timeout_seconds)
+        except ArchiveUnavailable:
+            found = []
+        if not found:
+            raise declined("journal_unavailable", f"Journal sequence {sequence} cannot be read now.")
+        return found[0][1]
 
     return shared
 

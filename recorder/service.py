@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from contracts.commits import Chain, JournalBroken
 from contracts.subjects import RECORDER_POSITION, RECORDER_STATUS
+from recorder.archive import Archive
 from recorder.resume import check_journal
 from recorder.runs import Runs
 from recorder.store import Store
@@ -34,18 +35,20 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings) -> None:
     connection = await connect(settings.nats_url, "recorder")
-    store = Store(settings.postgres_url)
+    store, archive = Store(settings.postgres_url), Archive(settings.postgres_url)
     try:
-        await first_of(Recorder(connection, store, settings).run(), watch(connection))
+        await first_of(Recorder(connection, store, archive, settings).run(), watch(connection))
     finally:
         store.close()
+        archive.close()
         await close(connection)
 
 
 class Recorder:
-    def __init__(self, connection: Client, store: Store, settings: Settings) -> None:
+    def __init__(self, connection: Client, store: Store, archive: Archive, settings: Settings) -> None:
         self._connection = connection
         self._store = store
+        self._archive = archive
         self._settings = settings
         self._runs = Runs()
         self._last_sequence = 0
@@ -54,8 +57,10 @@ class Recorder:
         """Return never; raise Refused when going on would put something wrong into Postgres."""
         await self._store.open()
         self._last_sequence = self._store.position.sequence
-        # Before the journal is there: a matcher that starts asks what Postgres holds before it creates one.
+        # Before the journal is there: a matcher that starts asks what Postgres holds before it creates one; and
+        # before it is compared: what is trimmed from it is read here, whatever is wrong with the rest.
         await respond(self._connection, RECORDER_STATUS, self._status)
+        await self._archive.serve(self._connection)
         chain = await self._resume()
         self._runs = Runs(self._store.last_trade_id)
         log.info("recording from journal sequence %d", chain.sequence + 1)
@@ -73,7 +78,7 @@ class Recorder:
 
     async def _read(self, chain: Chain) -> None:
         try:
-            async with JournalReader(self._connection, chain.sequence + 1) as reader:
+            async with JournalReader(self._connection, chain.sequence + 1, archived=False) as reader:
                 async for messages in reader:
                     for sequence, payload in messages:
                         await self._runs.add(chain.follow(sequence, payload), payload, chain.hash)

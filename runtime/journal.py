@@ -28,6 +28,7 @@ from nats.js.errors import NotFoundError
 
 from contracts.commits import JournalBroken
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
+from runtime.archive import read_archive
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ _EXPIRES_SECONDS = 30
 _HEARTBEAT_SECONDS = 1
 _SILENCE_SECONDS = 3.5
 _GAP_SECONDS = 0.05
+_RETRY_SECONDS = 0.2
 
 
 def stream_config(replicas: int) -> StreamConfig:
@@ -109,14 +111,17 @@ async def wait_for_journal(connection: Client) -> None:
 class JournalReader:
     """Journal messages from `start` on, in order, without end.
 
-    Use as an async context manager and iterate: each item is a non-empty list of (sequence, payload). Raises
-    JournalBroken when the journal turns out to be shorter than what was already read. A gap that the server really
-    has is handed on as it is: contracts.commits.Chain names it.
+    Use as an async context manager and iterate: each item is a non-empty list of (sequence, payload). What has been
+    trimmed from the stream's beginning, before or while it is read, comes from Postgres (runtime.archive), unless
+    `archived` is false. Raises JournalBroken when the journal turns out to be shorter than what was already read. A gap
+    that the server really has is handed on as it is: contracts.commits.Chain names it.
     """
 
-    def __init__(self, connection: Client, start: int) -> None:
+    def __init__(self, connection: Client, start: int, *, archived: bool = True) -> None:
         self._connection = connection
         self._next = start
+        self._archived = archived
+        self._gap_at: int | None = None
         self._received: list[tuple[int, bytes]] = []
         self._outstanding = 0
         self._arrived = asyncio.Event()
@@ -142,6 +147,10 @@ class JournalReader:
     async def __aiter__(self) -> AsyncIterator[list[tuple[int, bytes]]]:
         while True:
             if self._consumer is None:
+                begins = await self._begins()
+                if self._archived and begins > self._next:
+                    yield await self._read_archive(begins)
+                    continue
                 await self._create_consumer()
             if self._outstanding <= _BATCH // 2:
                 await self._pull()
@@ -178,12 +187,26 @@ class JournalReader:
         if not state.messages and state.last_seq >= self._next:
             raise JournalBroken(self._next, f"is missing: the journal was emptied up to {state.last_seq}")
 
+    async def _begins(self) -> int:
+        """The first sequence in the stream, which reaches up to ours. Tries until the server answers."""
+        while True:
+            try:
+                self._reconnects = self._connection.stats["reconnects"]
+                state = await journal_state(self._connection)
+                self._check_reaches(state)
+                return state.first_seq
+            except (NatsError, TimeoutError) as error:
+                await _try_again(error)
+
+    async def _read_archive(self, begins: int) -> list[tuple[int, bytes]]:
+        messages = await read_archive(self._connection, self._next, begins - 1)
+        self._next = messages[-1][0] + 1
+        return messages
+
     async def _create_consumer(self) -> None:
         """A fresh ephemeral consumer at the next sequence. Tries until the server answers."""
         while True:
             try:
-                self._reconnects = self._connection.stats["reconnects"]
-                self._check_reaches(await journal_state(self._connection))
                 self._generation = self._connection.new_inbox().rsplit(".", 1)[-1]
                 info = await self._connection.jsm().add_consumer(
                     JOURNAL_STREAM,
@@ -201,8 +224,7 @@ class JournalReader:
                 self._delivered = 0
                 return
             except (NatsError, TimeoutError) as error:
-                log.warning("journal: cannot read yet (%s)", error or type(error).__name__)
-                await asyncio.sleep(0.2)
+                await _try_again(error)
 
     async def _drop_consumer(self) -> None:
         if self._consumer is not None:
@@ -239,6 +261,10 @@ class JournalReader:
         if delivered != self._delivered + 1:
             self._broken = True  # one before it was lost on the way: ask again
             return
+        if self._next not in (sequence, self._gap_at):
+            self._gap_at = self._next  # perhaps trimmed this moment: ask again where the stream begins
+            self._broken = True
+            return
         self._delivered = delivered
         self._next = sequence + 1
         self._received.append((sequence, message.data))
@@ -255,6 +281,11 @@ class JournalReader:
         elif status != "100":
             self._broken = True
         self._arrived.set()  # a sign of life: the silence is over
+
+
+async def _try_again(error: Exception) -> None:
+    log.warning("journal: cannot read yet (%s)", error or type(error).__name__)
+    await asyncio.sleep(_RETRY_SECONDS)
 
 
 def _delivery(reply: str) -> tuple[str, int, int]:

@@ -64,6 +64,8 @@ ROLES = {
     "matcher.order": ("BGOAX", "MA"),
     "matcher.taken_over": ("MA", "MOA"),
     "recorder.status": ("MRGOAX", "RA"),
+    "recorder.commits": ("MBGOA", "RA"),
+    "recorder.holds": ("MOA", "RA"),
     "recorder.position": ("RA", "RGOA"),
     "broadcaster.status": ("BGOAX", "BA"),
     "broadcaster.depth": ("GOAX", "BA"),
@@ -84,6 +86,7 @@ ROLES = {
     "$JS.API.STREAM.LIST": ("OA", None),
     "$JS.API.STREAM.INFO.JOURNAL": ("MRBGOA", None),
     "$JS.API.STREAM.CREATE.JOURNAL": ("MA", None),
+    "$JS.API.STREAM.PURGE.JOURNAL": ("MA", None),
     "$JS.API.STREAM.MSG.GET.JOURNAL": ("MRBGOA", None),
     "$JS.API.DIRECT.GET.JOURNAL": ("OA", None),
     "$JS.API.CONSUMER.CREATE.JOURNAL": ("MRBGOA", None),
@@ -112,7 +115,7 @@ ROLES = {
     # answers: everybody's are its own
     "_INBOX_matcher.1.1": ("MRA", "M"),
     "_INBOX_recorder.1.1": ("RA", "R"),
-    "_INBOX_broadcaster.1.1": ("MBGA", "B"),
+    "_INBOX_broadcaster.1.1": ("MRBGA", "B"),
     "_INBOX_gateway.1.1": ("MRBGA", "G"),
     "_INBOX_operator.1.1": ("MRBGOA", "O"),
     "_INBOX_admin.1.1": ("MRBGA", "A"),
@@ -124,7 +127,8 @@ ROLES = {
     "$JS.API.STREAM.PURGE.FLOOR": ("OA", None),
 }
 DESTRUCTIVE = [
-    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("DELETE", "PURGE", "UPDATE") for stream in ("JOURNAL", "KV_KEYS")),
+    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("DELETE", "UPDATE") for stream in ("JOURNAL", "KV_KEYS")),
+    "$JS.API.STREAM.PURGE.KV_KEYS",
     "$JS.API.STREAM.MSG.DELETE.JOURNAL",
     "$JS.API.STREAM.RESTORE.JOURNAL",
     "$JS.API.STREAM.SNAPSHOT.JOURNAL",

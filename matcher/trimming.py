@@ -1,0 +1,141 @@
+"""Trimming the journal: its oldest commits leave the stream once nobody needs them there (docs/decisions/0023).
+
+What is trimmed must be below a verified snapshot of the matcher, and proved to be in Postgres, whole and for good; and
+a tail always stays: `journal_keep_commits`, and `journal_keep_bytes` below what Postgres holds. It goes in small steps,
+because while nats-server purges it stores nothing.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import StreamState
+
+from contracts.commits import HASH_SIZE
+from contracts.subjects import JOURNAL_STREAM, RECORDER_HOLDS, RECORDER_STATUS
+from runtime.journal import journal_state
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROUND_SECONDS = 10.0
+STEP_BYTES = 4 * 1024 * 1024
+_STEP_PAUSE_SECONDS = 0.25
+_ANSWER_SECONDS = 35.0
+
+
+class CannotTrim(Exception):
+    """Not now; the message says why. Nothing is lost by waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What stays: so many of the last commits, and so many bytes of commits that Postgres holds as well.
+
+    The bytes, because nats-server rewrites the block (8 MB) that a purge ends in and does not sync it: on some file
+    systems a power cut then takes commits behind the purge, too, and Postgres must be able to give them back.
+    """
+
+    commits: int
+    bytes: int
+
+
+async def trim_forever(
+    connection: Client,
+    settings: Settings,
+    oldest_snapshot: Callable[[], int | None],
+    confirm: Callable[[], Awaitable[None]],
+) -> None:
+    """Run by the leader beside its commits, without end: `first_of(..., trim_forever(...))`.
+
+    `oldest_snapshot`: the sequence of the oldest snapshot that is kept and verified, None if there is none; asked anew
+    each round. `confirm`: returns once it is certain that this is still the sole matcher (Matcher.confirm).
+    Never raises what NATS, the recorder or Postgres do wrong: it says so, once, and tries again.
+    """
+    said = ""
+    tail = Tail(settings.journal_keep_commits, settings.journal_keep_bytes)
+    while tail.commits:
+        try:
+            await trim(connection, tail, oldest_snapshot(), confirm)
+            said = ""
+        except (CannotTrim, NatsError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            if why != said:
+                log.warning("the journal is not trimmed: %s", why)
+            said = why
+        await asyncio.sleep(ROUND_SECONDS)
+    await asyncio.Event().wait()
+
+
+async def trim(connection: Client, tail: Tail, snapshot: int | None, confirm: Callable[[], Awaitable[None]]) -> None:
+    """One round: as much as may go. Raises CannotTrim, NatsError or TimeoutError."""
+    state = await journal_state(connection)
+    if snapshot is None or not state.messages:
+        return
+    recorded = (await _ask(connection, RECORDER_STATUS, {}))["sequence"]
+    bound = first_kept(state, tail, snapshot=snapshot, recorded=recorded)
+    if bound - state.first_seq < tail.commits // 10:
+        return
+    first = state.first_seq
+    while first < bound:
+        last = min(bound, first + max(1, _commits_in(STEP_BYTES, state))) - 1
+        if not await _prove(connection, first, last, tail.bytes):
+            break
+        await confirm()
+        await _purge(connection, last + 1)
+        first = last + 1
+        await asyncio.sleep(_STEP_PAUSE_SECONDS)
+    log.info("the journal is trimmed: it begins at %d and reaches to %d or more", first, state.last_seq)
+
+
+def first_kept(state: StreamState, tail: Tail, *, snapshot: int, recorded: int) -> int:
+    """The first sequence that must stay: the snapshot's own commit, Postgres's last one, and the tail."""
+    recorded_tail = recorded - _commits_in(tail.bytes, state)
+    return max(min(snapshot, recorded, recorded_tail, state.last_seq - tail.commits + 1), state.first_seq)
+
+
+def _commits_in(size: int, state: StreamState) -> int:
+    """About how many commits are that many bytes."""
+    return size * state.messages // max(state.bytes, 1)
+
+
+async def _prove(connection: Client, first: int, last: int, bytes_after: int) -> bool:
+    """Postgres has first..last byte for byte: every hash fits, and the last one, which vouches for all, is ours.
+
+    False if too little would be left behind them.
+    """
+    answer = await _ask(connection, RECORDER_HOLDS, {"from": first, "to": last, "bytes_after": bytes_after})
+    if not answer["durable"]:
+        raise CannotTrim("Postgres may forget what it committed: set fsync, full_page_writes, synchronous_commit to on")
+    if not answer["whole"]:
+        raise CannotTrim(
+            f"Postgres does not hold commits {first} to {last} undamaged (table journal_commits): stop, and run "
+            "`pricetime rebuild postgres`"
+        )
+    message = await connection.jsm().get_msg(JOURNAL_STREAM, last)
+    if (message.data or b"")[:HASH_SIZE].hex() != answer["hash"]:
+        raise CannotTrim(f"commit {last} is another one in Postgres; `pricetime verify` shows what differs")
+    return bool(answer["room"])
+
+
+async def _purge(connection: Client, first_left: int) -> None:
+    question = json.dumps({"seq": first_left}).encode()
+    reply = await connection.request(f"$JS.API.STREAM.PURGE.{JOURNAL_STREAM}", question, timeout=_ANSWER_SECONDS)
+    if error := json.loads(reply.data).get("error"):
+        raise CannotTrim(f"nats-server answers {error.get('description', error)}")
+
+
+async def _ask(connection: Client, subject: str, question: dict[str, int]) -> dict[str, Any]:
+    try:
+        reply = await connection.request(subject, json.dumps(question).encode(), timeout=_ANSWER_SECONDS)
+    except (NatsError, TimeoutError) as error:
+        raise CannotTrim(f"the recorder does not answer ({str(error) or type(error).__name__})") from error
+    if reply.headers and "Nats-Service-Error" in reply.headers:
+        raise CannotTrim(f"the recorder answers {reply.data.decode(errors='replace')[:300]}")
+    answer: dict[str, Any] = json.loads(reply.data)
+    return answer

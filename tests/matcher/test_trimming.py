@@ -1,0 +1,192 @@
+"""The journal's beginning leaves the stream only when a snapshot and Postgres make it needless, and never all of it.
+
+A real nats-server and a real Postgres; the recorder's half that answers runs in the test.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import asyncpg
+import pytest
+from nats.aio.client import Client
+from nats.js.api import StreamState
+
+from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
+from matcher import trimming
+from matcher.trimming import CannotTrim, Tail, first_kept, trim
+from recorder.archive import Archive
+from recorder.store import Store
+from runtime.connection import close, connect, respond
+from runtime.journal import ensure_stream, journal_state
+from runtime.service import Refused
+from tests.support.journals import publish, random_journal
+from tests.support.recorded import fold
+from tests.support.servers import NatsServer
+
+pytestmark = pytest.mark.stack
+
+JOURNAL = random_journal(5, commits=98, commands_per_commit=3).written
+"""100 commits."""
+RECORDED = 90
+KEEP = Tail(commits=20, bytes=0)
+
+
+@dataclass
+class Exchange:
+    connection: Client
+    database: str
+    confirmed: list[int] = field(default_factory=list)
+
+    async def first(self) -> int:
+        return (await journal_state(self.connection)).first_seq
+
+    async def confirm(self) -> None:
+        self.confirmed.append(await self.first())
+
+    async def trim(self, snapshot: int | None, tail: Tail = KEEP) -> int:
+        await trim(self.connection, tail, snapshot, self.confirm)
+        return await self.first()
+
+    async def change(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.database)
+        await connection.execute(statement)
+        await connection.close()
+
+
+@pytest.fixture
+async def exchange(module_nats_server: NatsServer, database: str) -> AsyncIterator[Exchange]:
+    """A journal of 100 commits, the first 90 of them in Postgres."""
+    connection = await connect(module_nats_server.url, "test")
+    await ensure_stream(connection, 1)
+    await connection.jsm().delete_stream(JOURNAL_STREAM)
+    await publish(connection, JOURNAL)
+    store, archive = Store(database), Archive(database)
+    await store.open()
+    await store.record(*fold(JOURNAL[:RECORDED]))
+
+    async def status(_: bytes) -> bytes:
+        return json.dumps({"sequence": store.position.sequence}).encode()
+
+    await respond(connection, RECORDER_STATUS, status)
+    await archive.serve(connection)
+    yield Exchange(connection, database)
+    archive.close()
+    store.close()
+    await close(connection)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "recorded", "keep", "expected"),
+    [
+        (50, 90, 20, 50),
+        (90, 90, 20, 81),
+        (90, 40, 20, 40),
+        (100, 100, 1, 100),
+        (50, 90, 100, 1),
+        (50, 90, 5_000, 1),
+        (0, 90, 20, 1),
+        (50, 0, 20, 1),
+    ],
+)
+def test_the_lowest_of_all_reasons_to_keep(snapshot: int, recorded: int, keep: int, expected: int) -> None:
+    state = StreamState(messages=100, bytes=100_000, first_seq=1, last_seq=100, consumer_count=0)
+    assert first_kept(state, Tail(keep, 0), snapshot=snapshot, recorded=recorded) == expected
+
+
+def test_bytes_that_stay_are_below_what_postgres_holds() -> None:
+    state = StreamState(messages=100, bytes=100_000, first_seq=901, last_seq=1_000, consumer_count=0)
+    assert first_kept(state, Tail(1, 30_000), snapshot=1_000, recorded=990) == 960
+    assert first_kept(state, Tail(1, 300_000), snapshot=1_000, recorded=990) == 901
+
+
+async def test_up_to_the_snapshot_and_its_own_commit_stays(exchange: Exchange) -> None:
+    assert await exchange.trim(50) == 50
+    assert (await journal_state(exchange.connection)).last_seq == 100
+    assert exchange.confirmed == [1], "the leadership is confirmed before each purge"
+
+
+async def test_up_to_what_postgres_holds(exchange: Exchange) -> None:
+    assert await exchange.trim(100, Tail(commits=5, bytes=0)) == RECORDED
+
+
+async def test_the_tail_stays(exchange: Exchange) -> None:
+    assert await exchange.trim(100, Tail(commits=60, bytes=0)) == 41
+    assert await exchange.trim(100, Tail(commits=60, bytes=0)) == 41
+
+
+async def test_without_a_snapshot_everything_stays(exchange: Exchange) -> None:
+    assert await exchange.trim(None) == 1
+
+
+async def test_not_for_a_few(exchange: Exchange) -> None:
+    assert await exchange.trim(3, Tail(commits=30, bytes=0)) == 1
+
+
+async def test_in_steps(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (await journal_state(exchange.connection)).bytes // 100
+    monkeypatch.setattr(trimming, "STEP_BYTES", 10 * size + size // 2)
+    monkeypatch.setattr(trimming, "_STEP_PAUSE_SECONDS", 0)
+    assert await exchange.trim(45) == 45
+    assert exchange.confirmed == [1, 11, 21, 31, 41]
+
+
+async def test_enough_bytes_stay_exactly(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate may be wrong; what Postgres says of its sizes is not."""
+    behind = sum(len(each.payload) for each in JOURNAL[49:RECORDED])
+    monkeypatch.setattr(trimming, "_commits_in", lambda size, state: 100 if size == trimming.STEP_BYTES else 0)
+    assert await exchange.trim(50, Tail(20, behind + 1)) == 1
+    assert exchange.confirmed == []
+    assert await exchange.trim(50, Tail(20, behind)) == 50
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("delete from journal_commits where sequence = 30", "undamaged"),
+        (
+            "update journal_commits set payload = set_byte(payload, 40, get_byte(payload, 40) # 1) where sequence = 30",
+            "undamaged",
+        ),
+        (
+            "update journal_commits set (hash, payload) = "
+            "(select hash, payload from journal_commits where sequence = 3) where sequence = 49",
+            "another one",
+        ),
+    ],
+)
+async def test_nothing_goes_that_postgres_does_not_have(exchange: Exchange, damage: str, says: str) -> None:
+    await exchange.change(damage)
+    with pytest.raises(CannotTrim, match=says):
+        await exchange.trim(50)
+    assert await exchange.first() == 1
+
+
+async def test_nothing_goes_that_postgres_may_forget(exchange: Exchange) -> None:
+    name = exchange.database.rpartition("/")[2]
+    await exchange.change(f"alter database {name} set synchronous_commit = off")
+    with pytest.raises(CannotTrim, match="synchronous_commit"):
+        await exchange.trim(50)
+    assert await exchange.first() == 1
+
+
+async def test_who_is_no_longer_the_matcher_purges_nothing(exchange: Exchange) -> None:
+    async def refuse() -> None:
+        raise Refused("another matcher took over")
+
+    with pytest.raises(Refused):
+        await trim(exchange.connection, KEEP, 50, refuse)
+    assert await exchange.first() == 1
+
+
+async def test_without_a_recorder_nothing_goes(nats_server: NatsServer) -> None:
+    connection = await connect(nats_server.url, "test")
+    await publish(connection, JOURNAL)
+
+    async def confirm() -> None:
+        raise AssertionError
+
+    with pytest.raises(CannotTrim, match="recorder does not answer"):
+        await trim(connection, KEEP, 50, confirm)
+    assert (await journal_state(connection)).first_seq == 1
+    await close(connection)
