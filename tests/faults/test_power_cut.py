@@ -1,6 +1,6 @@
 """Goal: an answered order survives the power being cut at any moment.
 
-Method: nats-server works on a disk whose power can be cut (tests/faults/disks.py) while clients place orders without
+Method: nats-server works on a disk whose power can be cut (chaos/disks.py) while clients place orders without
 pause. At random moments the server is paused, the disk is taken as a power cut would leave it, and a fresh nats-server
 and a fresh matcher start on it: every order that had been answered by then must be in the journal. The same is done
 without `sync_interval: always`, where acknowledged messages must be lost, or this test could not see a loss.
@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from nats.js.errors import NotFoundError
 
+from chaos.disks import Disk, best_disk, recorded_syncs
 from cli.servers import nats_executable, nats_plan, nats_program
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
 from runtime.journal import stream_config
-from tests.faults.disks import Disk, best_disk, recorded_syncs
 from tests.support.flows import Flow, flowing
 from tests.support.matchers import MatcherClient, Matchers, client_of
 from tests.support.servers import NatsServer, temporary_folder

@@ -3,7 +3,7 @@
     launch_with_syncs_reported.py DESCRIPTOR PROGRAM ARGUMENT ...
 
 A seccomp filter turns fsync and fdatasync into notifications; the descriptor on which they arrive is sent over the
-socket DESCRIPTOR. Then this process becomes the program. tests/faults/disks.py is the other side.
+socket DESCRIPTOR. Then this process becomes the program. chaos/disks.py is the other side.
 """
 
 import array
