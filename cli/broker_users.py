@@ -39,6 +39,8 @@ from contracts.subjects import (
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 USERS = (*SERVICES, "operator", "admin", "market", "anyone")
 """market: may read market data. anyone: who comes without a password."""
+PASSWORDS = (*USERS, "routes")
+"""routes: what the nodes of a cluster know one another by."""
 
 REQUESTS = ("place", "cancel", "amend", "cancel_all", "batch")
 
@@ -70,12 +72,12 @@ class BrokerUsers:
         return {f"PRICETIME_NATS_PASSWORD_{name.upper()}": password for name, password in self.passwords.items()}
 
     def url(self, user: str, address: str) -> str:
-        """The address `nats://host:port` with the user's name and password."""
+        """The address `nats://host:port`, or several with commas between, with the user's name and password."""
         return with_login(address, user, self.passwords[user])
 
 
 def with_login(address: str, user: str, password: str) -> str:
-    return address.replace("://", f"://{user}:{password}@", 1)
+    return address.replace("://", f"://{user}:{password}@")
 
 
 def prepare_broker_users(folder: Path) -> BrokerUsers:
@@ -84,7 +86,7 @@ def prepare_broker_users(folder: Path) -> BrokerUsers:
     with _locked(folder):
         path = folder / "passwords.json"
         passwords = _read(path, dict[str, str])
-        missing = [name for name in USERS if name not in passwords]
+        missing = [name for name in PASSWORDS if name not in passwords]
         if missing:
             passwords |= {name: new_password() for name in missing}
             _write(path, msgspec.json.format(msgspec.json.encode(passwords)).decode())
@@ -97,8 +99,8 @@ def write_accounts(folder: Path) -> None:
         _write(folder / "accounts.conf", accounts_configuration(_logins(folder)))
 
 
-def write_configuration(users: BrokerUsers, shipped: Path) -> None:
-    """What nats-server starts with. `shipped` is the folder of local.conf.
+def write_configuration(users: BrokerUsers, shipped: Path, *, clustered: bool = False) -> None:
+    """What nats-server starts with, or each of a cluster's. `shipped` is the folder of local.conf and cluster.conf.
 
     nats-server takes the path of an include as relative to the file that it is in, whatever it looks like.
     """
@@ -107,7 +109,7 @@ def write_configuration(users: BrokerUsers, shipped: Path) -> None:
     _write(
         users.configuration,
         "# Written by `pricetime up` at each start.\n"
-        f"include '{there}/local.conf'\n"
+        f"include '{there}/{'cluster' if clustered else 'local'}.conf'\n"
         "accounts {\n" + "".join(f"  include '{each}'\n" for each in includes) + "}\n"
         "no_auth_user: anyone\n",
     )

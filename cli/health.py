@@ -1,9 +1,11 @@
 """Is nats-server well, and when is it unwell for so long that only a restart helps?
 
 After a full disk or a failed write nats-server refuses writes until it is started again, though it answers everything
-else: its /healthz is the only sign.
+else: its /healthz is the only sign. A node of a cluster is also unwell while it waits for the others or catches up with
+them: starting it again would only begin that anew.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,8 +18,12 @@ class Health(Enum):
     WELL = "well"
     UNWELL = "unwell"
     SILENT = "silent"
+    WAITING = "waiting"
+    """A node without the others, or behind them: time helps, a restart does not."""
 
 
+_BROKEN = re.compile(r"write error|apply error|not enabled|not running")
+"""What a node of a cluster says when waiting is no use."""
 _PATIENCE_SECONDS = {Health.UNWELL: 5.0, Health.SILENT: 15.0}
 """Silence may only mean that the machine is busy."""
 
@@ -29,8 +35,10 @@ class HealthWatch:
     _last_well: float | None = None
 
     def should_restart(self, health: Health, now: float) -> bool:
-        if health is Health.WELL:
+        if health is Health.WELL or (health is Health.WAITING and self._last_well is not None):
             self._last_well = now
+            return False
+        if health is Health.WAITING:
             return False
         return self._last_well is not None and now - self._last_well >= _PATIENCE_SECONDS[health]
 
@@ -51,5 +59,7 @@ async def nats_health(client: httpx.AsyncClient, plan: NatsPlan) -> Finding:
     if name != plan.name:
         return Finding(Health.SILENT, f"is not there; {plan.monitor_url} is another server, {name}")
     if answer.status_code != 200:
-        return Finding(Health.UNWELL, f"says that it is not well: {answer.text.strip()[:300]}")
+        waits = plan.cluster and not _BROKEN.search(answer.text)
+        health = Health.WAITING if waits else Health.UNWELL
+        return Finding(health, f"says that it is not well: {answer.text.strip()[:300]}")
     return Finding(Health.WELL)

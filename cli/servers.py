@@ -22,6 +22,9 @@ from cli.broker_users import BrokerUsers
 from cli.errors import CommandError
 from cli.processes import Program, spawn_options
 
+CLUSTER_NODES = 3
+CLUSTER_NAME = "nats-cluster"
+"""The file that holds the name of the cluster whose data lies beside it."""
 POSTGRES_VERSION = 18
 POSTGRES_USER = "pricetime"
 POSTGRES_DATABASE = "pricetime"
@@ -41,6 +44,14 @@ class NatsPlan:
     port: int
     monitor_port: int
     name: str
+    part: str = "nats"
+    """What the process is called."""
+    cluster: str = ""
+    """The name of the cluster that it is a node of, if any."""
+    route_ports: tuple[int, ...] = ()
+    """Where the nodes of the cluster find one another."""
+    route_port: int = 0
+    """Its own among them."""
 
     @property
     def url(self) -> str:
@@ -56,15 +67,52 @@ def nats_plan(store: Path, host: str = "127.0.0.1", port: int = 0) -> NatsPlan:
     return NatsPlan(store, host, port or free_port(host), free_port("127.0.0.1"), f"pricetime-{secrets.token_hex(6)}")
 
 
+def nats_cluster_plans(data: Path, host: str = "127.0.0.1", port: int = 0) -> tuple[NatsPlan, ...]:
+    """Three nodes, each with its data in a folder of its own below `data`, on `port` and the two after it.
+
+    Their names are kept: a node that came back under another would be a fourth to the others.
+    """
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name_file = data / CLUSTER_NAME
+    if not name_file.exists():
+        fresh = name_file.with_name(f"{CLUSTER_NAME}.new")
+        fresh.write_text(f"pricetime-{secrets.token_hex(6)}\n")
+        fresh.replace(name_file)
+    cluster = name_file.read_text().strip()
+    routes = tuple(free_port("127.0.0.1") for _ in range(CLUSTER_NODES))
+    return tuple(
+        NatsPlan(
+            store=data / f"nats-{number}",
+            host=host,
+            port=port + number - 1 if port else free_port(host),
+            monitor_port=free_port("127.0.0.1"),
+            name=f"{cluster}-{number}",
+            part=f"nats-{number}",
+            cluster=cluster,
+            route_ports=routes,
+            route_port=routes[number - 1],
+        )
+        for number in range(1, CLUSTER_NODES + 1)
+    )
+
+
+def nats_nodes_of(data: Path) -> int | None:
+    """How many nodes the data here was written by; None while there is none."""
+    if (data / CLUSTER_NAME).exists():
+        return CLUSTER_NODES
+    return 1 if (data / "nats" / "jetstream").exists() else None
+
+
 def nats_program(plan: NatsPlan, users: BrokerUsers | None = None) -> Program:
     """Without users everybody may do everything: for tests, and to look at data.
 
     Quotes in the variables: nats-server reads them as values of its configuration language.
     """
     plan.store.mkdir(parents=True, exist_ok=True, mode=0o700)
-    configuration = nats_configuration() / "local.conf" if users is None else users.configuration
+    alone = "cluster.conf" if plan.cluster else "local.conf"
+    configuration = nats_configuration() / alone if users is None else users.configuration
     return Program(
-        name="nats",
+        name=plan.part,
         command=(nats_executable(), "-c", str(configuration)),
         environment={
             **({} if users is None else users.environment),
@@ -72,8 +120,22 @@ def nats_program(plan: NatsPlan, users: BrokerUsers | None = None) -> Program:
             "PRICETIME_NATS_NAME": _quoted(plan.name),
             "PRICETIME_NATS_LISTEN": _quoted(f"{in_url(plan.host)}:{plan.port}"),
             "PRICETIME_NATS_MONITOR": _quoted(f"127.0.0.1:{plan.monitor_port}"),
+            **_routes(plan, "" if users is None else users.passwords["routes"]),
         },
     )
+
+
+def _routes(plan: NatsPlan, password: str) -> dict[str, str]:
+    """Nodes on loopback know one another by a password all the same: others are on this machine, too."""
+    if not plan.cluster:
+        return {}
+    urls = [f"nats-route://routes:{password or 'routes'}@127.0.0.1:{port}" for port in plan.route_ports]
+    return {
+        "PRICETIME_NATS_CLUSTER": _quoted(plan.cluster),
+        "PRICETIME_NATS_ROUTE_LISTEN": _quoted(f"127.0.0.1:{plan.route_port}"),
+        "PRICETIME_NATS_PASSWORD_ROUTES": _quoted(password or "routes"),
+        **{f"PRICETIME_NATS_ROUTE_{number}": _quoted(url) for number, url in enumerate(urls, 1)},
+    }
 
 
 def nats_executable() -> str:

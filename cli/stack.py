@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import msgspec
 
 from cli.broker_users import BrokerUsers, write_anyone, write_configuration
 from cli.errors import CommandError
@@ -50,9 +51,14 @@ class StackPlan:
     host: str
     http: socket.socket
     ws: socket.socket
-    nats: NatsPlan
+    nats: tuple[NatsPlan, ...]
     users: BrokerUsers
     postgres: PostgresPlan
+
+    @property
+    def nats_url(self) -> str:
+        """Of every node."""
+        return ",".join(each.url for each in self.nats)
 
     @property
     def http_url(self) -> str:
@@ -66,8 +72,8 @@ class StackPlan:
 def service_program(name: str, plan: StackPlan) -> Program:
     """`-P`: a folder named like a service, where the command was typed, must not be taken for it."""
     environment = {
-        "NATS_URL": plan.users.url(name, plan.nats.url),
-        "NATS_MONITOR_URL": plan.nats.monitor_url,
+        "NATS_URL": plan.users.url(name, plan.nats_url),
+        "NATS_MONITOR_URL": ",".join(each.monitor_url for each in plan.nats),
         "POSTGRES_URL": plan.postgres.url(),
         "DATA_DIR": str(plan.data),
         "HTTP_HOST": plan.host,
@@ -75,6 +81,8 @@ def service_program(name: str, plan: StackPlan) -> Program:
         "WS_HOST": plan.host,
         "WS_PORT": str(_port_of(plan.ws)),
     }
+    if len(plan.nats) > 1:
+        environment["REPLICAS"] = str(len(plan.nats))
     inherited: dict[str, int] = {}
     if name == "gateway":
         inherited["HTTP_FD"] = plan.http.fileno()
@@ -97,6 +105,7 @@ class Stack:
         self._say = say
         self._supervisor = Supervisor(plan.data / "logs", say, self._on_change)
         self._ready = False
+        self._nats_asked = 0
         self._nats_is_open: bool | None = False
         """Whether those without a password may trade; None if it could not be written down."""
         self._keys_are_known = False
@@ -122,14 +131,16 @@ class Stack:
         async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
             self._say("  starting nats-server and Postgres ...")
             self._configure_nats()
-            await self._supervisor.start(nats_program(self._plan.nats, self._plan.users))
+            for each in self._plan.nats:
+                await self._supervisor.start(nats_program(each, self._plan.users))
             await self._supervisor.start(postgres_program(self._plan.postgres))
             await self._until("nats-server", lambda: self._nats_is_well(client))
             await self._until("Postgres", self._postgres_is_well)
             self._say(f"  starting {', '.join(SERVICES)} ...")
             for name in SERVICES:
                 await self._supervisor.start(service_program(name, self._plan))
-            await asyncio.gather(self._announce(client), self._watch_nats(client), self._guard_nats(), self._tidy())
+            watching = [self._watch_nats(client, each) for each in self._plan.nats]
+            await asyncio.gather(self._announce(client), *watching, self._guard_nats(), self._tidy())
 
     # Is it ready?
 
@@ -149,7 +160,7 @@ class Stack:
 
     async def _is_ready(self, client: httpx.AsyncClient) -> str | None:
         """None when it is; otherwise what is missing."""
-        if missing := self._supervisor.missing:
+        if missing := self._missing():
             return f"{', '.join(missing)} not running"
         if not self._keys_are_known:
             return "the API keys have not been read yet"
@@ -159,9 +170,22 @@ class Stack:
             return f"the gateway does not answer ({type(error).__name__})"
         return None if answer.status_code == 200 else f"the gateway says {answer.status_code} {answer.text[:300]}"
 
+    def _missing(self) -> list[str]:
+        """The parts without which nothing is served: the fewer half of a cluster's nodes may be away."""
+        missing = self._supervisor.missing
+        nodes = {each.part for each in self._plan.nats}
+        away = nodes.intersection(missing)
+        return missing if 2 * len(away) >= len(nodes) else [name for name in missing if name not in away]
+
     async def _nats_is_well(self, client: httpx.AsyncClient) -> str | None:
-        finding = await nats_health(client, self._plan.nats)
-        return None if finding.health is Health.WELL else f"it {finding.why}"
+        """All nodes, because the first start needs all; most of them, when the others take too long."""
+        findings = await asyncio.gather(*(nats_health(client, each) for each in self._plan.nats))
+        lacking = [finding for finding in findings if finding.health is not Health.WELL]
+        self._nats_asked += 1
+        patient = self._nats_asked * _POLL_SECONDS < _IMPATIENT_SECONDS
+        if not lacking or (2 * len(lacking) < len(findings) and not patient):
+            return None
+        return f"it {lacking[0].why}"
 
     async def _postgres_is_well(self) -> str | None:
         """Takes connections, and has our database."""
@@ -187,22 +211,22 @@ class Stack:
 
     # While it runs
 
-    async def _watch_nats(self, client: httpx.AsyncClient) -> None:
-        watch, pid = HealthWatch(), self._supervisor.pids["nats"]
+    async def _watch_nats(self, client: httpx.AsyncClient, plan: NatsPlan) -> None:
+        watch, pid = HealthWatch(), self._supervisor.pids[plan.part]
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            if pid != self._supervisor.pids["nats"]:
-                watch, pid = HealthWatch(), self._supervisor.pids["nats"]
-            finding = await nats_health(client, self._plan.nats)
+            if pid != self._supervisor.pids[plan.part]:
+                watch, pid = HealthWatch(), self._supervisor.pids[plan.part]
+            finding = await nats_health(client, plan)
             if watch.should_restart(finding.health, time.monotonic()):
-                self._say(f"nats-server {finding.why}; starting it again")
-                await self._supervisor.restart("nats")
+                self._say(f"nats-server{plan.part.removeprefix('nats')} {finding.why}; starting it again")
+                await self._supervisor.restart(plan.part)
 
     async def _guard_nats(self) -> None:
         """Whoever comes to NATS without a password may trade only as long as nothing asks for keys."""
         logging.getLogger("runtime").setLevel(logging.ERROR)  # that nats-server is away is said by others
-        settings = load_settings()
-        connection = await connect(self._plan.users.url("operator", self._plan.nats.url), "operator")
+        settings = msgspec.structs.replace(load_settings(), replicas=len(self._plan.nats))
+        connection = await connect(self._plan.users.url("operator", self._plan.nats_url), "operator")
         try:
             keys = Keys(connection, settings)
             keys.listeners.append(lambda: self._open_nats(settings, keys))
@@ -217,7 +241,8 @@ class Stack:
         is_open = settings.nats_open and is_loopback(self._plan.host) and not keys.required
         if is_open != self._nats_is_open:
             self._let_anyone(may_trade=is_open)
-            self._supervisor.signal("nats", signal.SIGHUP)
+            for each in self._plan.nats:
+                self._supervisor.signal(each.part, signal.SIGHUP)
 
     def _let_anyone(self, *, may_trade: bool) -> None:
         """Write it down. If that cannot be done, it is tried again when the keys are read next."""
@@ -231,7 +256,7 @@ class Stack:
 
     def _configure_nats(self) -> None:
         """Closed, until it is known whether there are keys."""
-        write_configuration(self._plan.users, nats_configuration())
+        write_configuration(self._plan.users, nats_configuration(), clustered=len(self._plan.nats) > 1)
         self._let_anyone(may_trade=False)
 
     async def _tidy(self) -> None:
@@ -251,7 +276,7 @@ class Stack:
         content = RunFile(
             http=plan.http_url,
             ws=plan.ws_url,
-            nats=plan.users.url("operator", plan.nats.url),
+            nats=plan.users.url("operator", plan.nats_url),
             postgres=plan.postgres.url(),
             pids=self._supervisor.pids,
             ready=self._ready,
@@ -267,7 +292,7 @@ class Stack:
             "Pricetime is ready.\n"
             f"  REST       {plan.http_url}   try {plan.http_url}/docs\n"
             f"  WebSocket  {plan.ws_url}/ws/trades, {plan.ws_url}/ws/orderbook\n"
-            f"  NATS       {plan.nats.url}   try: nats sub 'market.>'\n"
+            f"  NATS       {plan.nats_url}   try: nats sub 'market.>'\n"
             f"  Postgres   127.0.0.1:{plan.postgres.port}   address with password in {plan.data / 'run.json'}\n"
             f"  Logs       {plan.data / 'logs'}\n"
             "Ctrl-C stops it."
@@ -292,7 +317,8 @@ class Stack:
         self._plan.http.close()  # a caller who comes now is told at once instead of waiting for nobody
         self._plan.ws.close()
         for name in STOP_ORDER:
-            await self._supervisor.stop(name)
+            for part in [each.part for each in self._plan.nats] if name == "nats" else [name]:
+                await self._supervisor.stop(part)
         remove_stale_pid_file(self._plan.postgres.folder)
         self._say("Stopped. `pricetime up` goes on where this ended.")
 

@@ -17,7 +17,15 @@ from pathlib import Path
 from cli.broker_users import adopt_journal, prepare_broker_users
 from cli.errors import CommandError
 from cli.runfile import remove_run_file
-from cli.servers import listening_socket, nats_plan, prepare_postgres
+from cli.servers import (
+    CLUSTER_NODES,
+    NatsPlan,
+    listening_socket,
+    nats_cluster_plans,
+    nats_nodes_of,
+    nats_plan,
+    prepare_postgres,
+)
 from cli.stack import Stack, StackPlan
 from runtime.settings import SettingsError, load_settings
 
@@ -40,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}-port", type=_port, default=port, metavar="N", help=f"{what} (default: {port}; 0: any free port)"
         )
+    parser.add_argument(
+        "--nats-nodes",
+        type=int,
+        choices=(1, CLUSTER_NODES),
+        metavar="N",
+        help="1 nats-server, or a cluster of 3 that goes on when one is lost (default: as the data is, 1 for new data)",
+    )
     parser.epilog = (
         "While it runs, addresses and process ids are in DIR/run.json and logs in DIR/logs. Ctrl-C stops it."
     )
@@ -54,11 +69,25 @@ def run(arguments: argparse.Namespace) -> int:
         if not (data / "postgres").exists():
             say("  setting up Postgres (once, some seconds) ...")
         postgres = prepare_postgres(data / "postgres")
-        nats = nats_plan(data / "nats", arguments.host, arguments.nats_port)
+        nats = _nats_plans(arguments, data)
         users = prepare_broker_users(data / "nats-users")
-        adopt_journal(nats.store)
+        adopt_journal(data / "nats")
         asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres)))
     return 0
+
+
+def _nats_plans(arguments: argparse.Namespace, data: Path) -> tuple[NatsPlan, ...]:
+    """nats-server takes the data of another number of nodes for left-overs, and would delete it."""
+    found = nats_nodes_of(data)
+    wanted = arguments.nats_nodes or found or 1
+    if found not in (None, wanted):
+        raise CommandError(
+            f"the data in {arguments.data} is of --nats-nodes {found}, not {wanted}: start it with that, or choose "
+            "another --data (docs/operations.md, A NATS cluster)"
+        )
+    if wanted == 1:
+        return (nats_plan(data / "nats", arguments.host, arguments.nats_port),)
+    return nats_cluster_plans(data, arguments.host, arguments.nats_port)
 
 
 async def _run_stack(plan: StackPlan) -> None:
@@ -88,8 +117,7 @@ def _only_one(data: Path) -> Iterator[None]:
     """Holds the folder for this process. The lock goes with the process, however that ends."""
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("logs", "nats"):
-            (data / name).mkdir(exist_ok=True, mode=0o700)
+        (data / "logs").mkdir(exist_ok=True, mode=0o700)
         lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise CommandError(f"cannot keep data in {data}: {error.strerror}") from error
@@ -119,8 +147,8 @@ def _sockets(arguments: argparse.Namespace) -> Iterator[tuple[socket.socket, soc
         _listen(arguments.host, arguments.http_port, "--http-port") as http,
         _listen(arguments.host, arguments.ws_port, "--ws-port") as ws,
     ):
-        if arguments.nats_port:
-            _listen(arguments.host, arguments.nats_port, "--nats-port").close()  # nats-server opens it itself
+        for number in range(arguments.nats_nodes or 1) if arguments.nats_port else ():
+            _listen(arguments.host, arguments.nats_port + number, "--nats-port").close()  # nats-server opens it itself
         yield http, ws
 
 

@@ -213,7 +213,7 @@ def _commands_stream(settings: Settings) -> StreamConfig:
         max_msgs=settings.deferred_commands,
         max_bytes=settings.deferred_bytes,
         max_age=settings.deferred_patience_seconds + _BEYOND_PATIENCE_SECONDS,
-        num_replicas=settings.journal_replicas,
+        num_replicas=settings.replicas,
     )
 
 
@@ -231,7 +231,7 @@ def _results_stream(settings: Settings) -> StreamConfig:
         allow_rollup_hdrs=True,
         deny_delete=True,
         allow_direct=True,
-        num_replicas=settings.journal_replicas,
+        num_replicas=settings.replicas,
     )
 
 

@@ -6,7 +6,7 @@ FILE="${1:-$(dirname "$0")/../.env}"
 umask 077
 touch "$FILE"
 chmod 600 "$FILE"
-for user in MATCHER RECORDER BROADCASTER GATEWAY OPERATOR ADMIN MARKET ANYONE; do
+for user in MATCHER RECORDER BROADCASTER GATEWAY OPERATOR ADMIN MARKET ANYONE ROUTES; do
   name="PRICETIME_NATS_PASSWORD_$user"
   if ! grep -q "^$name=" "$FILE"; then
     # a letter first, so that nats-server takes it for text

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -10,8 +11,11 @@ from weakref import WeakKeyDictionary
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
-from runtime.micro import Failure, Service
+from runtime.micro import Failure, LetIn, Service
+from runtime.service import Refused
+from runtime.tls import SCHEME, NatsTls, why_refused
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +28,42 @@ class ConnectionLost(Exception):
     """The connection is closed for good, or its read loop has died: the process must end and be started anew."""
 
 
-async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Client:
-    """Connect as the service `name`, waiting for the server as long as it takes."""
+class PlainServer(NatsError):
+    """TLS is wanted, and the server does not offer it."""
+
+    def __str__(self) -> str:
+        return "it does not offer TLS, and no password is sent without"
+
+
+class NatsClient(Client):
+    """nats-py's, which would send the password in plain text when a server does not ask for TLS. This one does not."""
+
+    wants_tls = False
+
+    def _connect_command(self) -> bytes:
+        if self.wants_tls and not self._server_info.get("tls_required"):
+            raise PlainServer
+        command: bytes = super()._connect_command()
+        return command
+
+
+def tls_options(url: str, tls: NatsTls | None) -> dict[str, ssl.SSLContext]:
+    """What nats-py is told; empty where TLS is not wanted. Raises Refused for files that are not good."""
+    tls = tls or NatsTls()
+    return {"tls": tls.context()} if tls.is_wanted or f"{SCHEME}://" in url else {}
+
+
+async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: NatsTls | None = None) -> Client:
+    """Connect as the service `name`, waiting for the server as long as it takes.
+
+    Raises Refused when it, or we, cannot prove who that is: that does not get better by waiting.
+    """
+    connecting = True
 
     async def on_error(error: Exception) -> None:
+        why = str(error) if isinstance(error, PlainServer) else why_refused(error)
+        if connecting and why is not None:
+            raise Refused(f"nats-server at {without_password(url)}: {why}")
         log.warning("nats: %s", error or type(error).__name__)
 
     async def on_disconnect() -> None:
@@ -37,10 +73,13 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
     async def on_reconnect() -> None:
         log.info("nats: connected again")
 
-    connection = Client()
+    connection = NatsClient()
+    secure = tls_options(url, tls)
+    connection.wants_tls = bool(secure)
     await connection.connect(
-        url,
+        servers_of(url),
         name=name,
+        **secure,  # type: ignore[arg-type]
         error_cb=on_error,
         disconnected_cb=on_disconnect,
         reconnected_cb=on_reconnect,
@@ -53,19 +92,31 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None) -> Cl
         pending_size=16 * 1024 * 1024,
         inbox_prefix=inbox_prefix or inbox_of(url) or f"_INBOX_{name}",
     )
+    connecting = False
     return connection
+
+
+def servers_of(url: str) -> list[str]:
+    """The addresses in a setting. Several have commas between; the login and scheme of the first go for those without.
+
+    `nats://matcher:secret@one:4222,two:4222,three:4222` is three times the user matcher.
+    """
+    first, *others = [each.strip() for each in url.split(",")]
+    scheme, _, address = first.partition("://")
+    login, at, _ = address.rpartition("@")
+    return [first, *(each if "://" in each else f"{scheme}://{login}{at}{each}" for each in others)]
 
 
 def inbox_of(url: str) -> str | None:
     """Where the user in the address may be answered (nats/accounts.conf); None if it names no user."""
-    user = urlsplit(url).username
+    user = urlsplit(servers_of(url)[0]).username
     return f"_INBOX_{user}" if user else None
 
 
 def without_password(url: str) -> str:
-    """The address as it may be shown and logged."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """The address, or addresses, as they may be shown and logged."""
+    parts = [urlsplit(each) for each in servers_of(url)]
+    return ",".join(urlunsplit(each._replace(netloc=each.netloc.rpartition("@")[2])) for each in parts)
 
 
 async def close(connection: Client) -> None:
@@ -121,7 +172,12 @@ _services: "WeakKeyDictionary[Client, Service]" = WeakKeyDictionary()
 
 
 async def respond(
-    connection: Client, subject: str, answer: Callable[[bytes], Awaitable[bytes | Failure]], *, queue: str = ""
+    connection: Client,
+    subject: str,
+    answer: Callable[[bytes], Awaitable[bytes | Failure]],
+    *,
+    queue: str = "",
+    let_in: LetIn | None = None,
 ) -> None:
     """Answer requests on `subject`, any number at once. Of all responders with the same `queue`, one gets each.
 
@@ -131,18 +187,29 @@ async def respond(
     async def by_content(message: Msg) -> bytes | Failure:
         return await answer(message.data)
 
-    await (await _service(connection)).add(subject, by_content, queue)
+    await (await _service(connection)).add(subject, by_content, queue, let_in)
+
+
+async def stop_responding(connection: Client, *subjects: str) -> None:
+    """Undo `respond`. Returns when every request that came is answered."""
+    for subject in subjects:
+        await (await _service(connection)).remove(subject)
 
 
 async def respond_by_subject(
-    connection: Client, subject: str, answer: Callable[[str, bytes], Awaitable[bytes | Failure]], *, queue: str = ""
+    connection: Client,
+    subject: str,
+    answer: Callable[[str, bytes], Awaitable[bytes | Failure]],
+    *,
+    queue: str = "",
+    let_in: LetIn | None = None,
 ) -> None:
     """`respond` for a subject with wildcards: `answer` is also given the subject that was asked."""
 
     async def by_subject(message: Msg) -> bytes | Failure:
         return await answer(message.subject, message.data)
 
-    await (await _service(connection)).add(subject, by_subject, queue)
+    await (await _service(connection)).add(subject, by_subject, queue, let_in)
 
 
 async def _service(connection: Client) -> Service:

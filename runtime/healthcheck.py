@@ -14,7 +14,7 @@ import nats
 from nats.errors import Error as NatsError
 
 from contracts.subjects import BROADCASTER_STATUS, MATCHER_STATUS, RECORDER_STATUS
-from runtime.connection import inbox_of
+from runtime.connection import inbox_of, servers_of
 from runtime.settings import Settings, load_settings
 
 _ANSWER_SECONDS = 3.0
@@ -27,7 +27,7 @@ class Unwell(Exception):
 async def _ask(subject: str, settings: Settings) -> str:
     try:
         connection = await nats.connect(
-            settings.nats_url,
+            servers_of(settings.nats_url),
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
             connect_timeout=2,

@@ -158,7 +158,7 @@ class Keys:
     def __init__(self, connection: Client, settings: Settings, clock: Callable[[], int] = now) -> None:
         self.listeners: list[Callable[[], None]] = []
         self._connection = connection
-        self._store = KeyStore(connection, settings.journal_replicas)
+        self._store = KeyStore(connection, settings.replicas)
         self._always = settings.require_keys == "always"
         self._window = int(settings.signature_window_seconds * 1_000_000)
         self._clock = clock

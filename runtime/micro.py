@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ def failure(code: int, error: str, **more: object) -> Failure:
 
 
 Answer = Callable[[Msg], Awaitable[bytes | Failure]]
+LetIn = Callable[[str, bytes], Failure | None]
+"""Judges a request by its subject and content before anything is done for it; a Failure is its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,14 @@ class _Endpoint:
     errors: int = 0
     nanoseconds: int = 0
     last_error: str = ""
+    subscription: Subscription | None = None
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def count(self, answered: bytes | Failure) -> None:
+        self.requests += 1
+        if isinstance(answered, Failure):
+            self.errors += 1
+            self.last_error = f"{answered.code}:{answered.description}"
 
     @property
     def info(self) -> dict[str, object]:
@@ -102,7 +114,6 @@ class Service:
         self._description = described.text
         self._started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._endpoints: list[_Endpoint] = []
-        self._running: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         name, number = self._identity["name"], self._identity["id"]
@@ -110,26 +121,36 @@ class Service:
             for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{name}", f"$SRV.{verb}.{name}.{number}"):
                 await self._connection.subscribe(subject, cb=self._telling(content))
 
-    async def add(self, subject: str, answer: Answer, queue: str) -> None:
-        """Answer requests on `subject`, any number at once."""
+    async def add(self, subject: str, answer: Answer, queue: str, let_in: LetIn | None = None) -> None:
+        """Answer requests on `subject`, any number at once, or as many as are let in."""
         endpoint = _Endpoint(subject, queue)
         self._endpoints.append(endpoint)
 
         async def on_request(message: Msg) -> None:
+            if let_in is not None and (refused := let_in(message.subject, message.data)) is not None:
+                endpoint.count(refused)
+                await self._reply(message, refused)
+                return
             task = asyncio.create_task(self._carry_out(endpoint, answer, message))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            endpoint.running.add(task)
+            task.add_done_callback(endpoint.running.discard)
 
-        await self._connection.subscribe(subject, queue=queue, cb=on_request)
+        endpoint.subscription = await self._connection.subscribe(subject, queue=queue, cb=on_request)
+
+    async def remove(self, subject: str) -> None:
+        """Answer no more requests on `subject`. Returns when those that came are answered."""
+        for endpoint in [each for each in self._endpoints if each.subject == subject]:
+            self._endpoints.remove(endpoint)
+            subscription: Any = endpoint.subscription  # nats-py leaves drain untyped
+            await subscription.drain()
+            if endpoint.running:
+                await asyncio.wait(endpoint.running)
 
     async def _carry_out(self, endpoint: _Endpoint, answer: Answer, message: Msg) -> None:
         started = time.perf_counter_ns()
         answered = await _answered(answer, message)
-        endpoint.requests += 1
         endpoint.nanoseconds += time.perf_counter_ns() - started
-        if isinstance(answered, Failure):
-            endpoint.errors += 1
-            endpoint.last_error = f"{answered.code}:{answered.description}"
+        endpoint.count(answered)
         await self._reply(message, answered)
 
     async def _reply(self, message: Msg, answered: bytes | Failure) -> None:

@@ -13,7 +13,7 @@ import nats
 import pytest
 
 from cli.broker_users import (
-    USERS,
+    PASSWORDS,
     add_login,
     adopt_journal,
     list_logins,
@@ -35,8 +35,8 @@ from tests.support.servers import NatsServer, start_nats, temporary_folder
 
 def test_passwords_are_made_once_and_each_is_another(tmp_path: Path) -> None:
     first = prepare_broker_users(tmp_path / "users")
-    assert tuple(first.passwords) == USERS
-    assert len(set(first.passwords.values())) == len(USERS)
+    assert tuple(first.passwords) == PASSWORDS
+    assert len(set(first.passwords.values())) == len(PASSWORDS)
     assert min(len(each) for each in first.passwords.values()) > 40
     assert prepare_broker_users(tmp_path / "users") == first
     assert prepare_broker_users(tmp_path / "others").passwords != first.passwords
@@ -47,7 +47,7 @@ def test_a_user_that_an_older_version_did_not_know_gets_a_password(tmp_path: Pat
     path = tmp_path / "passwords.json"
     path.write_text(json.dumps({name: word for name, word in first.passwords.items() if name != "market"}))
     again = prepare_broker_users(tmp_path).passwords
-    assert set(again) == set(USERS)
+    assert set(again) == set(PASSWORDS)
     assert again["matcher"] == first.passwords["matcher"]
 
 
@@ -144,7 +144,7 @@ def test_when_it_cannot_be_written_down_it_is_said_once_and_tried_again(tmp_path
     said: list[str] = []
     signals: list[object] = []
     users = prepare_broker_users(tmp_path / "nats-users")
-    plan = SimpleNamespace(data=tmp_path, host="127.0.0.1", users=users)
+    plan = SimpleNamespace(data=tmp_path, host="127.0.0.1", users=users, nats=(SimpleNamespace(part="nats"),))
     stack = Stack(cast("StackPlan", plan), said.append)
     stack._supervisor = cast("Supervisor", SimpleNamespace(signal=lambda *sent: signals.append(sent)))
     stack._configure_nats()

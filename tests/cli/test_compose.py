@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.broker_users import USERS, list_logins, with_login
+from cli.broker_users import PASSWORDS, USERS, list_logins, with_login
 from cli.main import main
 from cli.processes import Program
 from cli.servers import nats_executable, nats_plan
@@ -161,7 +161,7 @@ def made_env(folder: Path) -> dict[str, str]:
 
 def test_passwords_are_made_once_for_their_owner_only(tmp_path: Path) -> None:
     first = made_env(tmp_path)
-    assert set(first) == {f"PRICETIME_NATS_PASSWORD_{user.upper()}" for user in USERS}
+    assert set(first) == {f"PRICETIME_NATS_PASSWORD_{user.upper()}" for user in PASSWORDS}
     assert all(re.fullmatch("p[0-9a-f]{40}", password) for password in first.values())
     assert len(set(first.values())) == len(first)
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
@@ -173,7 +173,7 @@ def test_an_env_file_that_is_there_keeps_what_it_has(tmp_path: Path) -> None:
     made = made_env(tmp_path)
     assert made["POSTGRES_PASSWORD"] == "mine"
     assert made["PRICETIME_NATS_PASSWORD_ADMIN"] == "chosen"
-    assert len(made) == len(USERS) + 1
+    assert len(made) == len(PASSWORDS) + 1
 
 
 def test_without_passwords_nothing_starts_and_it_says_what_to_do(services: dict[str, Any]) -> None:
