@@ -47,6 +47,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     listener = listening_socket(settings.http_fd, settings.http_host, settings.http_port)
     connection = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))
     pool = await open_pool(settings.postgres_url)
+    intake = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))  # no flood comes before an answer
     position = Position()
     instruments = Instruments(connection, settings.command_timeout_seconds)
     reads = Reads(connection, History(pool), instruments, position, settings.read_wait_seconds)
@@ -92,14 +93,15 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         check_binding(listener, settings, keys)
         await matcher.start()
         await _follow_recorder(connection, position)
-        await answer_people(connection, exchange)
+        await answer_people(intake, exchange, admission)
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener, tls))
         protocol = admitting(admission, settings.max_body_bytes)
         serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings))
-        await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection))
+        await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch(intake))
     finally:
         await close_pool(pool)
+        await close(intake)
         await close(connection)
 
 
