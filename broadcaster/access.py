@@ -54,6 +54,11 @@ class Doorkeeper:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever comes may do everything."""
+        return not self._keys.required
+
     def admit(self, presented: Presented) -> Access:
         """Raises Declined (unauthorized) for a key or signature that is not good."""
         if presented.key is None and presented.key_id is None:

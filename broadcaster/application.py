@@ -23,6 +23,7 @@ from broadcaster.live import Live
 from broadcaster.messages import ErrorMessage, encode
 from broadcaster.session import Counter, Session
 from contracts.keys import Access
+from entry.origins import Origins
 from entry.problems import Declined, view
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class Dismissed(Exception):
 class Application:
     """`refresh` returns when everything committed before the call is folded, or after a bounded wait."""
 
-    def __init__(self, live: Live, default_symbol: str, refresh: Refresh) -> None:
+    def __init__(self, live: Live, default_symbol: str, refresh: Refresh, origins: Origins | None = None) -> None:
+        self._origins = origins or Origins()
         self._live = live
         self._default_symbol = default_symbol
         self._refresh = refresh
@@ -86,10 +88,21 @@ class Application:
         elif (serve := self._sockets.get(scope["path"])) is None:
             detail = "There are /ws, /ws/trades and /ws/orderbook."
             await _respond(send, "websocket.http", 404, _problem("not_found", detail))
+        elif (refused := self._foreign(scope)) is not None:
+            problem = refused.problem
+            await _respond(send, "websocket.http", problem.http_status, _problem(problem.code, problem.detail))
         elif not await self._live.reach(0, START_SECONDS) or (serve == self._session and self._counter is None):
             await _respond(send, "websocket.http", 503, _problem("starting", "Still reading the journal; try again."))
         else:
             await self._serve(serve, scope, receive, send)
+
+    def _foreign(self, scope: Scope) -> Declined | None:
+        """Why this page of a browser may not connect. Nobody may who is not known to need a key."""
+        try:
+            self._origins.check_socket(scope["headers"], self._counter is None or self._counter.doorkeeper.is_open)
+        except Declined as error:
+            return error
+        return None
 
     def _page(self, path: str) -> tuple[int, bytes]:
         if path == "/health/live":

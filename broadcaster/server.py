@@ -1,17 +1,24 @@
 """The uvicorn server of the WebSocket port."""
 
 import logging
+import ssl
 
+import msgspec
 import uvicorn
 
 from broadcaster.application import SESSIONS, Application
 from broadcaster.connection import Connection
 from broadcaster.feed import Farewell
-from runtime.server import Server
+from runtime.server import NO_LIMITS, Limits, Server, http_answer, http_connection
+from runtime.settings import Settings
 
 _PING_SECONDS = 20.0
 _MAX_CLIENT_MESSAGE = 4096
 """Clients of /ws/trades and /ws/orderbook have nothing to say."""
+
+
+_HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")]
+_TLS_HEADERS = [("strict-transport-security", "max-age=31536000")]
 
 
 class BroadcastServer(Server):
@@ -22,7 +29,21 @@ class BroadcastServer(Server):
                 connection.goodbye(farewell)
 
 
-def create_server(application: Application, max_request_bytes: int = 1_000_000) -> BroadcastServer:
+def limits(settings: Settings) -> Limits:
+    """Of connections, and how long one may take to come in."""
+    detail = "This server has as many connections as it may have, or as many from your address; come again in a moment."
+    body = msgspec.json.encode({"type": "error", "code": "too_many_connections", "detail": detail})
+    refusal = http_answer("503 Service Unavailable", "application/json", body, "retry-after: 1\r\n")
+    return Limits.of(settings, settings.ws_connections, refusal)
+
+
+def create_server(
+    application: Application,
+    max_request_bytes: int = 1_000_000,
+    *,
+    tls: ssl.SSLContext | None = None,
+    limits: Limits = NO_LIMITS,
+) -> BroadcastServer:
     """No compression: frames are shared between clients. Zombies are found by pings.
 
     `max_request_bytes`: of one message to /ws.
@@ -31,7 +52,7 @@ def create_server(application: Application, max_request_bytes: int = 1_000_000) 
     return BroadcastServer(
         uvicorn.Config(
             application,
-            http="httptools",
+            http=http_connection(limits),
             ws=type("Connection", (Connection,), {"max_sizes": {SESSIONS: max_request_bytes}}),
             ws_per_message_deflate=False,
             ws_max_size=_MAX_CLIENT_MESSAGE,
@@ -42,6 +63,9 @@ def create_server(application: Application, max_request_bytes: int = 1_000_000) 
             log_level="warning",
             access_log=False,
             server_header=False,
+            headers=[*_HEADERS, *(_TLS_HEADERS if tls else ())],
             timeout_graceful_shutdown=1,
-        )
+        ),
+        tls,
+        limits.request_seconds,
     )

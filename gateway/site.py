@@ -22,7 +22,6 @@ _SECURITY: Headers = (
         b"font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
 )
 _TYPES = {
     "html": b"text/html; charset=utf-8",

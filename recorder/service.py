@@ -23,6 +23,7 @@ from runtime.connection import close, connect, respond, watch
 from runtime.journal import JournalReader, journal_state, wait_for_journal
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
+from runtime.tls import nats_tls
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    connection = await connect(settings.nats_url, "recorder")
+    connection = await connect(settings.nats_url, "recorder", tls=nats_tls(settings))
     store, archive = Store(settings.postgres_url), Archive(settings.postgres_url)
     try:
         await first_of(Recorder(connection, store, archive, settings).run(), watch(connection))

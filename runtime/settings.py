@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """nats-server's very certificate, whatever names are in it. `pricetime up` sets it."""
     postgres_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
     data_dir: str = ".pricetime"
-    """Where a service keeps files that it can do without (the broadcaster's snapshot)."""
+    """Where a service keeps files that it can do without: the snapshots of broadcaster and matcher."""
     log_level: str = "INFO"
 
     http_host: str = "127.0.0.1"
@@ -83,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Commands that may wait in the matcher; beyond it a request is refused as overloaded."""
     lease_seconds: Annotated[float, msgspec.Meta(ge=1)] = 1.0
     """How long a matcher may go without renewing its lease before a standby takes over."""
+    snapshot_commits: Annotated[int, msgspec.Meta(ge=0)] = 50_000
+    """The matcher's state is saved after so many commits: about as many are replayed at the next start. 0: never."""
+    snapshot_seconds: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+    """It is saved after so many seconds, too, if at least 1,000 commits came."""
     recorder_wait_seconds: float = 3.0
     """How long a starting matcher waits for the recorder's position before it goes on without that check."""
 

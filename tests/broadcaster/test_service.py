@@ -332,7 +332,7 @@ async def test_a_client_that_does_not_read_is_told_and_dropped_and_nobody_else_n
 
 def _handshake(raw: socket.socket) -> socket.socket:
     raw.sendall(
-        b"GET /ws/trades?after=1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET /ws/trades?after=1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     head = b""

@@ -267,7 +267,7 @@ async def test_a_body_of_10_mb(gateway: Gateway) -> None:
 async def test_a_body_without_end_is_cut_off(gateway: Gateway) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     chunk = b"40000\r\n" + b"a" * 0x40000 + b"\r\n"
     reading = asyncio.create_task(reader.read())
@@ -286,7 +286,7 @@ async def test_a_body_without_end_is_cut_off(gateway: Gateway) -> None:
 async def test_a_large_body_is_refused_before_it_is_sent_when_asked(gateway: Gateway) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: 10000000\r\nExpect: 100-continue\r\n\r\n"
     )
     assert (await reader.readline()).startswith(b"HTTP/1.1 413")
@@ -464,7 +464,7 @@ async def test_half_a_body_is_never_acted_on(gateway: Gateway) -> None:
     body = b'{"side": "buy", "price": 1, "quantity": 1}'
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         + b"%x\r\n%b\r\n" % (len(body), body)
     )
     await writer.drain()

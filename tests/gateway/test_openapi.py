@@ -72,6 +72,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_code_is_documented_somewhere() -> None:
     described = json.dumps(DOCUMENT["paths"])
     of_no_operation = {"not_found", "method_not_allowed", "bad_request", "command_expired"}
+    of_no_operation |= {"host_not_allowed", "origin_not_allowed", "too_many_connections"}  # before it is known which
     assert {code for code in CODES if f'"{code}"' not in described} == of_no_operation
 
 
