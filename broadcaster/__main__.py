@@ -18,14 +18,15 @@ from broadcaster.live import Live
 from broadcaster.messages import GoingAway
 from broadcaster.recent_history import keep_recent_history
 from broadcaster.requests import answer_requests
-from broadcaster.server import BroadcastServer, create_server
+from broadcaster.server import BroadcastServer, create_server, limits
 from broadcaster.session import Counter, Limits
-from broadcaster.snapshot import SnapshotFolder, keep_saving, newest_good, save
+from broadcaster.snapshot import keep_saving, newest_good, save, snapshot_files
 from broadcaster.trading import LiveHistory, LiveInstruments, Trading
 from contracts.commits import JournalBroken
 from entry.exchange import Exchange
 from entry.first_answers import journal_commits
 from entry.matcher_client import MatcherClient
+from entry.origins import Origins
 from entry.position import Position
 from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
@@ -33,6 +34,8 @@ from runtime.keys import Keys, check_binding
 from runtime.server import listening_socket
 from runtime.service import Refused, first_of, run
 from runtime.settings import Settings
+from runtime.snapshot_files import SnapshotFiles
+from runtime.tls import nats_tls, server_context
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until stopped. The port is open from the start: clients wait there until the journal has been read."""
     _allow_many_clients()
     with listening_socket(settings.ws_fd, settings.ws_host, settings.ws_port) as listening:
-        connecting = asyncio.create_task(connect(settings.nats_url, "broadcaster"))
+        connecting = asyncio.create_task(connect(settings.nats_url, "broadcaster", tls=nats_tls(settings)))
         await first_of(stop.wait(), connecting)
         if not stop.is_set():
             await _serve(settings, listening, connecting.result(), stop)
@@ -55,11 +58,13 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, listening: socket.socket, connection: Client, stop: asyncio.Event) -> None:
     live = Live()
-    folder = SnapshotFolder(Path(settings.data_dir, "broadcaster"))
-    application = Application(live, settings.default_instrument, lambda: refresh(live, connection))
-    server = create_server(application, settings.max_body_bytes)
+    snapshots = snapshot_files(Path(settings.data_dir, "broadcaster"))
+    origins = Origins(settings.allowed_hosts, settings.cors_origins)
+    application = Application(live, settings.default_instrument, lambda: refresh(live, connection), origins)
+    tls = server_context(settings)
+    server = create_server(application, settings.max_body_bytes, tls=tls, limits=limits(settings))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    market = _Market(settings, live, folder, connection)
+    market = _Market(settings, live, snapshots, connection)
     counter = _Counter(settings, live, connection, listening)
     try:
         await first_of(
@@ -74,7 +79,7 @@ async def _serve(settings: Settings, listening: socket.socket, connection: Clien
     finally:
         server.dismiss(GOING_AWAY)
         if stop.is_set():
-            save(folder, live)
+            save(snapshots, live)
         server.should_exit = True
         await serving
         await close(connection)
@@ -96,14 +101,14 @@ class _Market:
 
     settings: Settings
     live: Live
-    folder: SnapshotFolder
+    snapshots: SnapshotFiles
     connection: Client
 
     async def show(self) -> None:
         live, connection = self.live, self.connection
         await answer_requests(live, connection, self.settings.read_wait_seconds)
         await wait_for_journal(connection)
-        live.restore(*await newest_good(self.folder, connection))
+        live.restore(*await newest_good(self.snapshots, connection))
         accounts = AccountUpdates(connection)
         await first_of(
             follow(live, connection, accounts),
@@ -112,7 +117,7 @@ class _Market:
             show_tickers_and_candles(live, connection),
             beat(live, self.settings.ws_heartbeat_seconds),
             keep_recent_history(connection),
-            keep_saving(self.folder, live),
+            keep_saving(self.snapshots, live),
         )
 
 

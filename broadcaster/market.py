@@ -434,7 +434,7 @@ def _saved_candle(interval: str, candle: Candle) -> _SavedCandle:
     )
 
 
-def load(body: bytes) -> tuple[Market, Chain]:
+def load(body: bytes | memoryview) -> tuple[Market, Chain]:
     """The market and the position that `dump` was given. Raises msgspec.MsgspecError or ValueError on other bytes."""
     first, second, *others = _parts_decoder.decode(body)
     saved = _decoder.decode(first)

@@ -47,11 +47,13 @@ class Account:
 class Holding:
     """An account in one symbol: its open orders, what it has bought (sold, when negative), and what it may."""
 
-    __slots__ = ("account", "book", "limits", "orders", "position")
+    __slots__ = ("account", "book", "limits", "orders", "position", "symbol")
 
     def __init__(self, account: Account, book: "OrderBook") -> None:
         self.account = account
         self.book = book
+        self.symbol = book.instrument.symbol
+        """The one string that all its orders share: a million of them would take 60 MB."""
         self.orders: dict[int, Order] = {}
         self.position = 0
         self.limits: SymbolLimits | None = None
@@ -88,7 +90,7 @@ class Order:
         self.order_id = order_id
         self.client_order_id = command.client_order_id
         self.holding = holding
-        self.symbol = command.symbol
+        self.symbol = holding.symbol
         self.side = command.side
         self.type = command.type
         self.time_in_force = time_in_force = command.time_in_force
@@ -105,6 +107,29 @@ class Order:
         self.previous: Order | None = None
         self.next: Order | None = None
 
+    @classmethod
+    def restored(cls, state: OrderState, hidden: int, holding: Holding) -> "Order":
+        """As `state` and `hidden` told of an order that was in the book or among the stops, on its way back there."""
+        order = cls.__new__(cls)
+        order.order_id = state.order_id
+        order.client_order_id = state.client_order_id
+        order.holding = holding
+        order.symbol = holding.symbol
+        order.side = state.side
+        order.type = state.type
+        order.time_in_force = state.time_in_force
+        order.post_only = state.post_only
+        order.price = state.price
+        order.quantity = state.quantity
+        order.remaining = state.quantity - state.filled_quantity
+        order.notional = int(state.filled_notional)
+        order.created_at = state.created_at
+        order.terms = state.terms
+        order.triggered = state.triggered
+        order.hidden = hidden
+        order.level = order.previous = order.next = None
+        return order
+
     @property
     def state(self) -> OrderState:
         return OrderState(
@@ -120,6 +145,27 @@ class Order:
             self.quantity,
             self.quantity - self.remaining,
             str(self.notional),
+            self.created_at,
+            self.terms,
+            self.triggered,
+        )
+
+    @property
+    def row(self) -> tuple[object, ...]:
+        """The same as `state` and encoded to the same bytes, in half the time: for walks over every order."""
+        return (
+            self.order_id,
+            self.client_order_id,
+            self.holding.account.name,
+            self.symbol,
+            self.side,
+            self.type,
+            self.time_in_force,
+            self.post_only,
+            self.price,
+            self.quantity,
+            self.quantity - self.remaining,
+            str(self.notional) if self.notional else "0",
             self.created_at,
             self.terms,
             self.triggered,
@@ -290,7 +336,10 @@ class BookSide:
     def __iter__(self) -> Iterator[Order]:
         """Every order, in the order in which they would trade."""
         for level in self.levels.values():
-            yield from level
+            order = level.head
+            while order is not None:
+                yield order
+                order = order.next
 
 
 class Stops:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import islice
 from struct import Struct
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class ClientOrderIds:
         return len(self._uses)
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        return iter([(key, self._uses[key]) for key in self._oldest_first])
+        return zip(self._oldest_first, map(self._uses.__getitem__, self._oldest_first), strict=True)
 
     def find(self, account: str, client_order_id: str) -> FirstUse | None:
         packed = self._uses.get(f"{account}/{client_order_id}")
@@ -47,6 +48,20 @@ class ClientOrderIds:
         self._oldest_first.append(key)
         if len(self._oldest_first) > CLIENT_ORDER_ID_WINDOW:
             del self._uses[self._oldest_first.popleft()]
+
+    def dump(self, count: int) -> Iterator[tuple[list[str], bytes]]:
+        """All of them, the oldest first, so many at a time: their keys, and their uses one after the other."""
+        pairs = iter(self)
+        while some := list(islice(pairs, count)):
+            yield [key for key, _ in some], b"".join([use for _, use in some])
+
+    def load(self, keys: list[str], uses: bytes) -> None:
+        """Add what `dump` gave. Raises ValueError if that cannot be."""
+        if len(uses) != len(keys) * _packed.size:
+            raise ValueError(f"{len(keys)} client order ids with {len(uses)} bytes of uses")
+        places = range(0, len(uses), _packed.size)
+        self._uses.update(zip(keys, [uses[place : place + _packed.size] for place in places], strict=True))
+        self._oldest_first.extend(keys)
 
 
 def digest_of(command: PlaceOrder) -> bytes:

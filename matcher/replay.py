@@ -8,9 +8,10 @@ from matcher.engine import Engine
 class Replay:
     """An engine and its position in the journal. Pure: the caller reads the journal."""
 
-    def __init__(self) -> None:
-        self.engine = Engine()
-        self.chain = Chain()
+    def __init__(self, engine: Engine | None = None, chain: Chain | None = None) -> None:
+        """At the journal's start, or with an engine and its position."""
+        self.engine = engine or Engine()
+        self.chain = chain or Chain()
 
     def follow(self, sequence: int, payload: bytes) -> Commit:
         """Apply the next journal message. Raises JournalBroken, naming it, when anything does not fit.

@@ -11,16 +11,16 @@ from nats.aio.client import Client
 
 from broadcaster import snapshot
 from broadcaster.live import Live
-from broadcaster.market import dump
-from broadcaster.snapshot import SnapshotFolder, Unusable, keep_saving, newest_good, pack, save, unpack
+from broadcaster.snapshot import keep_saving, newest_good, read, save, snapshot_files
 from contracts.messages import Side
+from runtime.snapshot_files import SnapshotFiles, Unusable
 from tests.support.broadcaster_journal import SYMBOL, HandmadeJournal, JournalWriter
 from tests.support.servers import NatsServer, wait_until
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> SnapshotFolder:
-    return SnapshotFolder(tmp_path / "broadcaster")
+def files(tmp_path: Path) -> SnapshotFiles:
+    return snapshot_files(tmp_path / "broadcaster")
 
 
 def busy_journal(epoch: str = "handmade") -> HandmadeJournal:
@@ -38,88 +38,47 @@ def folded(journal: HandmadeJournal, until: int | None = None) -> Live:
     return live
 
 
-def test_what_is_packed_comes_back() -> None:
-    assert unpack(pack(b"body")) == b"body"
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "no snapshot"),
-        (b"something else entirely", "no snapshot"),
-        (pack(b"body")[:-1], "damaged"),
-        (pack(b"body")[:20], "damaged"),
-        (pack(b"body")[:-1] + b"Y", "damaged"),
-        (pack(b"body")[:13] + b"\0" + pack(b"body")[14:], "damaged"),
-        (pack(b"body").replace(b"\0\0\0\2", b"\0\0\0\1", 1), "format 1"),
-    ],
-)
-def test_damaged_and_unknown_files_are_unusable(content: bytes, why: str) -> None:
-    with pytest.raises(Unusable, match=why):
-        unpack(content)
-
-
-def test_every_single_flipped_bit_is_noticed() -> None:
-    content = pack(dump(folded(busy_journal()).market, busy_journal().position))
-    for position in range(len(content)):
-        flipped = bytearray(content)
-        flipped[position] ^= 1
-        with pytest.raises(Unusable):
-            unpack(bytes(flipped))
-
-
-def test_a_whole_file_that_holds_no_market_is_unusable(folder: SnapshotFolder) -> None:
-    folder.write(b"\x93", 1)
+def test_a_whole_file_that_holds_no_market_is_unusable(files: SnapshotFiles) -> None:
+    files.write([b"\x93"], 1)
     with pytest.raises(Unusable, match="cannot be read"):
-        folder.read(folder.newest_first()[0])
+        read(files, files.newest_first()[0])
 
 
-def test_two_are_kept_and_half_written_ones_are_cleared_away(folder: SnapshotFolder) -> None:
-    folder.write(b"1", 1)
-    (folder.path / "market-00000000000000000002.7.tmp").write_bytes(b"half")
-    for sequence in (2, 30, 4):
-        folder.write(b"x", sequence)
-    assert sorted(file.name for file in folder.path.iterdir()) == [
-        "market-00000000000000000004.snapshot",
-        "market-00000000000000000030.snapshot",
-    ]
-
-
-def test_a_market_goes_through_the_folder_unchanged(folder: SnapshotFolder) -> None:
+def test_a_market_goes_through_the_folder_unchanged(files: SnapshotFiles) -> None:
     journal = busy_journal()
     live = folded(journal)
-    save(folder, live)
-    market, position = folder.read(folder.newest_first()[0])
+    save(files, live)
+    market, position = read(files, files.newest_first()[0])
     assert position == journal.position
     assert market.depth(SYMBOL, 10) == live.market.depth(SYMBOL, 10)
     assert market.view(SYMBOL, journal.time) == live.market.view(SYMBOL, journal.time)
     assert list(market.recent) == list(live.market.recent)
 
 
-def test_nothing_is_saved_before_the_first_commit(folder: SnapshotFolder) -> None:
-    save(folder, Live())
-    assert folder.newest_first() == []
+def test_nothing_is_saved_before_the_first_commit(files: SnapshotFiles) -> None:
+    save(files, Live())
+    assert files.newest_first() == []
 
 
 async def test_it_saves_in_the_background_when_something_happened(
-    folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch
+    files: SnapshotFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "SAVE_SECONDS", 0.01)
     journal = busy_journal()
     live = folded(journal, until=3)
-    saving = asyncio.create_task(keep_saving(folder, live))
+    saving = asyncio.create_task(keep_saving(files, live))
     await asyncio.sleep(0)  # it begins
     live.fold(4, journal.messages[3])
-    assert await asyncio.to_thread(wait_until, lambda: bool(folder.newest_first()))
+    assert await asyncio.to_thread(wait_until, lambda: bool(files.newest_first()))
     saving.cancel()
-    assert folder.read(folder.newest_first()[0])[1].sequence == 4
+    assert read(files, files.newest_first()[0])[1].sequence == 4
 
 
 async def test_a_snapshot_that_cannot_be_written_costs_nothing_but_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "broadcaster").write_text("a file where the folder should be")
-    save(SnapshotFolder(tmp_path / "broadcaster"), folded(busy_journal()))
+    save(snapshot_files(tmp_path / "broadcaster"), folded(busy_journal()))
     assert "not written" in caplog.text
 
 
@@ -141,42 +100,43 @@ async def journal(connection: Client) -> HandmadeJournal:
     return journal
 
 
-async def sequence_found(folder: SnapshotFolder, connection: Client) -> int:
-    market, position = await newest_good(folder, connection)
+async def sequence_found(files: SnapshotFiles, connection: Client) -> int:
+    market, position = await newest_good(files, connection)
     assert market.sequence == position.sequence
     return position.sequence
 
 
 @pytest.mark.stack
 async def test_the_newest_that_fits_the_journal_is_used(
-    folder: SnapshotFolder, connection: Client, journal: HandmadeJournal
+    files: SnapshotFiles, connection: Client, journal: HandmadeJournal
 ) -> None:
-    assert await sequence_found(folder, connection) == 0
-    save(folder, folded(journal, until=2))
-    save(folder, folded(journal))
-    market, position = await newest_good(folder, connection)
+    assert await sequence_found(files, connection) == 0
+    save(files, folded(journal, until=2))
+    save(files, folded(journal))
+    market, position = await newest_good(files, connection)
     assert position == journal.position
     assert market.depth(SYMBOL, 1).asks == [("100.00", "0.005")]
 
 
 @pytest.mark.stack
 async def test_a_damaged_one_is_passed_over_for_the_one_before(
-    folder: SnapshotFolder, connection: Client, journal: HandmadeJournal, caplog: pytest.LogCaptureFixture
+    files: SnapshotFiles, connection: Client, journal: HandmadeJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save(folder, folded(journal, until=2))
-    save(folder, folded(journal))
-    newest = folder.newest_first()[0]
+    save(files, folded(journal, until=2))
+    save(files, folded(journal))
+    newest = files.newest_first()[0]
     newest.write_bytes(newest.read_bytes()[:-1])
-    assert await sequence_found(folder, connection) == 2
+    assert await sequence_found(files, connection) == 2
     assert "damaged" in caplog.text
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize(
-    ("other", "why"), [(busy_journal("another"), "has another commit 4"), (busy_journal(), "has no commit 5")]
+    ("other", "why"),
+    [(busy_journal("another"), "is of journal another"), (busy_journal(), "ends at 4, this was taken after commit 5")],
 )
 async def test_one_of_another_journal_or_ahead_of_this_one_is_not_used(
-    folder: SnapshotFolder,
+    files: SnapshotFiles,
     connection: Client,
     journal: HandmadeJournal,
     other: HandmadeJournal,
@@ -185,7 +145,7 @@ async def test_one_of_another_journal_or_ahead_of_this_one_is_not_used(
 ) -> None:
     if other.position == journal.position:
         other.next([other.resting(Side.BUY, 1, 1)])
-    save(folder, folded(other))
+    save(files, folded(other))
     with caplog.at_level(logging.WARNING):
-        assert await sequence_found(folder, connection) == 0
+        assert await sequence_found(files, connection) == 0
     assert why in caplog.text
