@@ -18,7 +18,6 @@ _MAX_CLIENT_MESSAGE = 4096
 
 
 _HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")]
-_TLS_HEADERS = [("strict-transport-security", "max-age=31536000")]
 
 
 class BroadcastServer(Server):
@@ -63,7 +62,7 @@ def create_server(
             log_level="warning",
             access_log=False,
             server_header=False,
-            headers=[*_HEADERS, *(_TLS_HEADERS if tls else ())],
+            headers=_HEADERS,
             timeout_graceful_shutdown=1,
         ),
         tls,

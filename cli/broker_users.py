@@ -99,17 +99,18 @@ def write_accounts(folder: Path) -> None:
         _write(folder / "accounts.conf", accounts_configuration(_logins(folder)))
 
 
-def write_configuration(users: BrokerUsers, shipped: Path, *, clustered: bool = False) -> None:
+def write_configuration(users: BrokerUsers, shipped: Path, *, clustered: bool = False, tls: bool = False) -> None:
     """What nats-server starts with, or each of a cluster's. `shipped` is the folder of local.conf and cluster.conf.
 
     nats-server takes the path of an include as relative to the file that it is in, whatever it looks like.
     """
     there = os.path.relpath(shipped.resolve(), users.folder)
+    secured = f"include '{there}/tls.conf'\n" if tls else ""
     includes = [f"{there}/accounts.conf", "accounts.conf", "anyone.conf"]
     _write(
         users.configuration,
         "# Written by `pricetime up` at each start.\n"
-        f"include '{there}/{'cluster' if clustered else 'local'}.conf'\n"
+        f"include '{there}/{'cluster' if clustered else 'local'}.conf'\n{secured}"
         "accounts {\n" + "".join(f"  include '{each}'\n" for each in includes) + "}\n"
         "no_auth_user: anyone\n",
     )

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -28,9 +27,11 @@ from contracts.keys import ID_BYTES, SECRET_BYTES, KeyRecord, Scope, format_key,
 from contracts.messages import NAME_PATTERN
 from contracts.views import format_time
 from runtime.clock import now
-from runtime.connection import without_password
+from runtime.connection import dial, without_password
 from runtime.keys import KeyChanged, KeyStore, StoredKey
-from runtime.settings import PREFIX
+from runtime.service import Refused
+from runtime.settings import PREFIX, load_settings
+from runtime.tls import NatsTls, nats_tls, why_refused
 
 _Result = TypeVar("_Result")
 
@@ -257,11 +258,11 @@ async def _end(store: KeyStore, found: StoredKey) -> str:
 
 
 def _with_store(arguments: argparse.Namespace, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Result:
-    return asyncio.run(_act(_address(arguments), act))
+    return asyncio.run(_act(_address(arguments), _tls(arguments), act))
 
 
-async def _act(url: str, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Result:
-    connection = await _connected(url)
+async def _act(url: str, tls: NatsTls, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Result:
+    connection = await _connected(url, tls)
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             return await act(KeyStore(connection))
@@ -274,18 +275,19 @@ async def _act(url: str, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Resu
         await connection.close()
 
 
-async def _connected(url: str) -> Client:
+async def _connected(url: str, tls: NatsTls) -> Client:
     try:
-        return await nats.connect(
+        return await dial(
             url,
+            tls,
             name="pricetime keys",
             max_reconnect_attempts=1,  # without it, or with allow_reconnect=False, nats-py tries for minutes
             reconnect_time_wait=_PAUSE_SECONDS,
             connect_timeout=3,
             error_cb=_ignore,
         )
-    except (NatsError, OSError, TimeoutError, ValueError) as error:
-        why = error or type(error).__name__
+    except (NatsError, OSError, TimeoutError, ValueError, Refused) as error:
+        why = why_refused(error) or error or type(error).__name__
         raise CommandError(f"no exchange answers at {without_password(url)} ({why})") from error
 
 
@@ -297,6 +299,12 @@ def _address(arguments: argparse.Namespace) -> str:
     """As given, or by the environment (in a container), or of the exchange that runs on the folder."""
     given: str | None = arguments.nats or os.environ.get(_NATS_URL)
     return given or read_run_file(arguments.data).nats
+
+
+def _tls(arguments: argparse.Namespace) -> NatsTls:
+    if arguments.nats or os.environ.get(_NATS_URL):
+        return nats_tls(load_settings())
+    return read_run_file(arguments.data).nats_tls
 
 
 def _http(arguments: argparse.Namespace) -> str:

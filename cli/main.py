@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from cli.errors import CommandError
+from runtime.service import Refused
 
 COMMANDS = {
     "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(given)
     try:
         code: int = parsed.run(parsed)
-    except CommandError as error:
+    except (CommandError, Refused) as error:
         print(f"pricetime: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

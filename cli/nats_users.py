@@ -17,7 +17,6 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-import nats
 from nats.errors import Error as NatsError
 
 from cli.broker_users import (
@@ -31,8 +30,8 @@ from cli.broker_users import (
     write_anyone,
 )
 from cli.errors import CommandError
-from cli.runfile import read_run_file, run_file_path
-from runtime.connection import without_password
+from cli.runfile import RunFile, read_run_file, run_file_path
+from runtime.connection import dial, without_password
 from runtime.settings import load_settings
 
 _TRIES = 30
@@ -117,7 +116,7 @@ def _taken_over(data: Path, login: Login, *, wanted: bool) -> str:
     """Have a running nats-server read its users again, and see that it did. What to say of it."""
     if (pid := _broker(data)) is None:
         return " No exchange runs on it; it takes effect at the next start."
-    if not asyncio.run(_reload_until(pid, _address(data), login, wanted)):
+    if not asyncio.run(_reload_until(pid, read_run_file(data), login, wanted)):
         raise CommandError(
             f"it is written down, but nats-server has not taken it over; {data / 'logs' / 'nats.log'} may say why"
         )
@@ -138,20 +137,21 @@ def _broker(data: Path) -> int | None:
     return None
 
 
-async def _reload_until(pid: int, address: str, login: Login, wanted: bool) -> bool:
+async def _reload_until(pid: int, running: RunFile, login: Login, wanted: bool) -> bool:
     """More than once: what a new account imports is there only when it was read a second time (nats-server 2.15)."""
     for _ in range(_TRIES):
         os.kill(pid, signal.SIGHUP)
         await asyncio.sleep(_PAUSE_SECONDS)
-        if await _is_served(address, login) is wanted:
+        if await _is_served(running, login) is wanted:
             return True
     return False
 
 
-async def _is_served(address: str, login: Login) -> bool:
+async def _is_served(running: RunFile, login: Login) -> bool:
     try:
-        connection = await nats.connect(
-            address,
+        connection = await dial(
+            without_password(running.nats),
+            running.nats_tls,
             user=login.name,
             password=login.password,
             allow_reconnect=False,

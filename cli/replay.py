@@ -143,11 +143,13 @@ class Sender:
 async def _exchange(arguments: argparse.Namespace) -> AsyncIterator[Exchange]:
     addresses = read_run_file(arguments.data)
     if arguments.rest:
-        async with httpx.AsyncClient(base_url=addresses.http, trust_env=False, timeout=10.0) as client:
+        async with httpx.AsyncClient(
+            base_url=addresses.http, trust_env=False, timeout=10.0, verify=addresses.https
+        ) as client:
             _check_listed(arguments.symbol, await symbols_over_rest(client))
             yield RestExchange(client, arguments.symbol, arguments.account)
         return
-    connection = await connect(addresses.nats, "replay")
+    connection = await connect(addresses.nats, "replay", tls=addresses.nats_tls)
     try:
         instruments = await instruments_over_nats(connection)
         _check_listed(arguments.symbol, list(instruments))

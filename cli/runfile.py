@@ -1,11 +1,13 @@
 """DIR/run.json: where a running stack can be reached, for programs. It is there only while the stack runs."""
 
 import os
+import ssl
 from pathlib import Path
 
 import msgspec
 
 from cli.errors import CommandError
+from runtime.tls import NatsTls, pinned_context
 
 
 class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -16,6 +18,17 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     pids: dict[str, int]
     ready: bool = False
     """In the file, and true, while orders can be placed."""
+    certificate: str | None = None
+    """The file of the one that it shows, where it is served with TLS: https, wss, and NATS if that begins with tls."""
+
+    @property
+    def nats_tls(self) -> NatsTls:
+        return NatsTls(pin=self.certificate if self.nats.startswith("tls://") else None)
+
+    @property
+    def https(self) -> ssl.SSLContext | bool:
+        """What httpx is to verify. Raises Refused when the certificate is not there any more."""
+        return True if self.certificate is None else pinned_context(self.certificate)
 
 
 def run_file_path(data: Path) -> Path:

@@ -36,6 +36,14 @@ SYSTEM_USER = "pgserver"
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTls:
+    """Files of the certificate that a server shows, with its chain, and of its key."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class NatsPlan:
     """Where one nats-server keeps its data and listens. `name` tells it from any other on the same port."""
 
@@ -52,10 +60,11 @@ class NatsPlan:
     """Where the nodes of the cluster find one another."""
     route_port: int = 0
     """Its own among them."""
+    tls: ServerTls | None = None
 
     @property
     def url(self) -> str:
-        return f"nats://{in_url(self.host)}:{self.port}"
+        return f"{'tls' if self.tls else 'nats'}://{in_url(self.host)}:{self.port}"
 
     @property
     def monitor_url(self) -> str:
@@ -121,6 +130,7 @@ def nats_program(plan: NatsPlan, users: BrokerUsers | None = None) -> Program:
             "PRICETIME_NATS_LISTEN": _quoted(f"{in_url(plan.host)}:{plan.port}"),
             "PRICETIME_NATS_MONITOR": _quoted(f"127.0.0.1:{plan.monitor_port}"),
             **_routes(plan, "" if users is None else users.passwords["routes"]),
+            **_tls(plan),
         },
     )
 
@@ -135,6 +145,15 @@ def _routes(plan: NatsPlan, password: str) -> dict[str, str]:
         "PRICETIME_NATS_ROUTE_LISTEN": _quoted(f"127.0.0.1:{plan.route_port}"),
         "PRICETIME_NATS_PASSWORD_ROUTES": _quoted(password or "routes"),
         **{f"PRICETIME_NATS_ROUTE_{number}": _quoted(url) for number, url in enumerate(urls, 1)},
+    }
+
+
+def _tls(plan: NatsPlan) -> dict[str, str]:
+    if plan.tls is None:
+        return {}
+    return {
+        "PRICETIME_NATS_TLS_CERT": _quoted(str(plan.tls.cert.absolute())),
+        "PRICETIME_NATS_TLS_KEY": _quoted(str(plan.tls.key.absolute())),
     }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ from cli.servers import (
     POSTGRES_DATABASE,
     NatsPlan,
     PostgresPlan,
+    ServerTls,
     in_url,
     nats_configuration,
     nats_program,
@@ -33,6 +35,7 @@ from cli.supervisor import Supervisor
 from runtime.connection import close, connect
 from runtime.keys import Keys, is_loopback
 from runtime.settings import Settings, load_settings
+from runtime.tls import NatsTls, pinned_context
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 STOP_ORDER = ("gateway", "broadcaster", "matcher", "recorder", "nats", "postgres")
@@ -54,6 +57,18 @@ class StackPlan:
     nats: tuple[NatsPlan, ...]
     users: BrokerUsers
     postgres: PostgresPlan
+    tls: ServerTls | None = None
+    """Of REST and WebSocket; of nats-server, its plan says."""
+
+    @property
+    def https(self) -> ssl.SSLContext | bool:
+        """What a client of our own is to verify."""
+        return pinned_context(str(self.tls.cert)) if self.tls else True
+
+    @property
+    def nats_tls(self) -> NatsTls:
+        secure = self.nats[0].tls
+        return NatsTls(pin=str(secure.cert) if secure else None)
 
     @property
     def nats_url(self) -> str:
@@ -62,11 +77,11 @@ class StackPlan:
 
     @property
     def http_url(self) -> str:
-        return f"http://{in_url(self.host)}:{_port_of(self.http)}"
+        return f"http{'s' if self.tls else ''}://{in_url(self.host)}:{_port_of(self.http)}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{in_url(self.host)}:{_port_of(self.ws)}"
+        return f"ws{'s' if self.tls else ''}://{in_url(self.host)}:{_port_of(self.ws)}"
 
 
 def service_program(name: str, plan: StackPlan) -> Program:
@@ -83,6 +98,10 @@ def service_program(name: str, plan: StackPlan) -> Program:
     }
     if len(plan.nats) > 1:
         environment["REPLICAS"] = str(len(plan.nats))
+    if plan.tls is not None:
+        environment |= {"TLS_CERT": str(plan.tls.cert), "TLS_KEY": str(plan.tls.key)}
+    if plan.nats_tls.pin is not None:
+        environment["NATS_TLS_PIN"] = plan.nats_tls.pin
     inherited: dict[str, int] = {}
     if name == "gateway":
         inherited["HTTP_FD"] = plan.http.fileno()
@@ -128,7 +147,7 @@ class Stack:
             raise outcome[0]
 
     async def _serve(self) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=2.0, verify=self._plan.https) as client:
             self._say("  starting nats-server and Postgres ...")
             self._configure_nats()
             for each in self._plan.nats:
@@ -226,7 +245,9 @@ class Stack:
         """Whoever comes to NATS without a password may trade only as long as nothing asks for keys."""
         logging.getLogger("runtime").setLevel(logging.ERROR)  # that nats-server is away is said by others
         settings = msgspec.structs.replace(load_settings(), replicas=len(self._plan.nats))
-        connection = await connect(self._plan.users.url("operator", self._plan.nats_url), "operator")
+        connection = await connect(
+            self._plan.users.url("operator", self._plan.nats_url), "operator", tls=self._plan.nats_tls
+        )
         try:
             keys = Keys(connection, settings)
             keys.listeners.append(lambda: self._open_nats(settings, keys))
@@ -256,7 +277,10 @@ class Stack:
 
     def _configure_nats(self) -> None:
         """Closed, until it is known whether there are keys."""
-        write_configuration(self._plan.users, nats_configuration(), clustered=len(self._plan.nats) > 1)
+        nodes = self._plan.nats
+        write_configuration(
+            self._plan.users, nats_configuration(), clustered=len(nodes) > 1, tls=nodes[0].tls is not None
+        )
         self._let_anyone(may_trade=False)
 
     async def _tidy(self) -> None:
@@ -280,6 +304,7 @@ class Stack:
             postgres=plan.postgres.url(),
             pids=self._supervisor.pids,
             ready=self._ready,
+            certificate=str(plan.tls.cert) if plan.tls else None,
         )
         try:
             write_run_file(plan.data, content)

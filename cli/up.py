@@ -12,7 +12,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from cli.broker_users import adopt_journal, prepare_broker_users
 from cli.errors import CommandError
@@ -20,6 +23,7 @@ from cli.runfile import remove_run_file
 from cli.servers import (
     CLUSTER_NODES,
     NatsPlan,
+    ServerTls,
     listening_socket,
     nats_cluster_plans,
     nats_nodes_of,
@@ -27,7 +31,8 @@ from cli.servers import (
     prepare_postgres,
 )
 from cli.stack import Stack, StackPlan
-from runtime.settings import SettingsError, load_settings
+from runtime.settings import Settings, SettingsError, load_settings
+from runtime.tls import server_context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="1 nats-server, or a cluster of 3 that goes on when one is lost (default: as the data is, 1 for new data)",
     )
+    for name, what in (("cert", "certificate, with its chain"), ("key", "its key")):
+        parser.add_argument(
+            f"--tls-{name}", type=Path, metavar="FILE", help=f"serve REST and WebSocket with TLS: {what}, as PEM"
+        )
+    parser.add_argument("--nats-tls", action="store_true", help="serve NATS with the same certificate, too")
     parser.epilog = (
         "While it runs, addresses and process ids are in DIR/run.json and logs in DIR/logs. Ctrl-C stops it."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _check_environment()
+    tls = _tls(arguments, _settings())
     data = arguments.data.absolute()
     with _only_one(data), _sockets(arguments) as (http, ws):
         remove_run_file(data)  # one that was killed with -9 has left its own
@@ -69,10 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
         if not (data / "postgres").exists():
             say("  setting up Postgres (once, some seconds) ...")
         postgres = prepare_postgres(data / "postgres")
-        nats = _nats_plans(arguments, data)
+        nats = tuple(replace(each, tls=tls if arguments.nats_tls else None) for each in _nats_plans(arguments, data))
         users = prepare_broker_users(data / "nats-users")
         adopt_journal(data / "nats")
-        asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres)))
+        asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls)))
     return 0
 
 
@@ -105,11 +115,24 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _check_environment() -> None:
+def _settings() -> Settings:
     try:
-        load_settings()
+        return load_settings()
     except SettingsError as error:
         raise CommandError(str(error)) from error
+
+
+def _tls(arguments: argparse.Namespace, settings: Settings) -> ServerTls | None:
+    """As given, or as set for the services. Raises Refused for files that cannot be used."""
+    cert, key = arguments.tls_cert or settings.tls_cert, arguments.tls_key or settings.tls_key
+    if cert is None and key is None:
+        if arguments.nats_tls:
+            raise CommandError("--nats-tls needs a certificate: give --tls-cert FILE and --tls-key FILE")
+        return None
+    if cert is None or key is None:
+        raise CommandError("--tls-cert and --tls-key are two halves: give both, or neither")
+    server_context(structs.replace(settings, tls_cert=str(cert), tls_key=str(key)))
+    return ServerTls(Path(cert).absolute(), Path(key).absolute())
 
 
 @contextmanager

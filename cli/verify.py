@@ -44,6 +44,7 @@ from recorder.rows import (
 )
 from runtime.connection import connect
 from runtime.journal import JournalReader, journal_state
+from runtime.tls import NatsTls
 
 _DEPTH_LEVELS = 1000
 _ANSWER_SECONDS = 30.0
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     stack = read_run_file(arguments.data)
     try:
-        report = asyncio.run(verify(stack.nats, stack.postgres))
+        report = asyncio.run(verify(stack.nats, stack.postgres, stack.nats_tls))
     except (Difference, JournalBroken) as difference:
         print(f"different: {difference}", file=sys.stderr)
         return 1
@@ -72,9 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def verify(nats_url: str, postgres_url: str) -> str:
+async def verify(nats_url: str, postgres_url: str, tls: NatsTls | None = None) -> str:
     """A sentence on what was compared. Raises Difference or JournalBroken on the first thing that does not fit."""
-    connection = await connect(nats_url, "verify")
+    connection = await connect(nats_url, "verify", tls=tls)
     postgres = await asyncpg.connect(postgres_url)
     try:
         async with postgres.transaction(isolation="repeatable_read", readonly=True):

@@ -11,6 +11,7 @@ from entry.origins import Origins
 from entry.problems import Declined
 from gateway.http import Headers, HttpAnswer, problem_answer
 from runtime.keys import Keys
+from runtime.settings import Settings
 
 HEADERS = (
     ("x-content-type-options", "nosniff"),
@@ -18,7 +19,7 @@ HEADERS = (
     ("cross-origin-resource-policy", "same-origin"),
 )
 """Of every answer. Pages have more of them (gateway/site.py)."""
-TLS_HEADERS = (("strict-transport-security", "max-age=31536000"),)
+_ALWAYS_TLS = (("strict-transport-security", "max-age=31536000"),)
 
 _HEALTH = "/health/"
 _READ_ONLY = ("GET", "HEAD", "OPTIONS")
@@ -37,6 +38,12 @@ _EXPOSED = (
     b"Allow, ETag, Idempotent-Replayed, Journal-Sequence, Location, Preference-Applied, RateLimit-Limit, "
     b"RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset, Retry-After",
 )
+
+
+def headers(settings: Settings) -> list[tuple[str, str]]:
+    """Of every answer. Browsers are told to insist on TLS where the exchange has a name of its own: told so by
+    `localhost`, they would ask it of everything else on the machine."""
+    return [*HEADERS, *(_ALWAYS_TLS if settings.tls_cert and settings.allowed_hosts else ())]
 
 
 class Security:

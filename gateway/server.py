@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 
 import uvicorn
 from litestar.types import ASGIApp
 
 from entry.problems import Problem
 from gateway.http import problem_answer
-from gateway.security import HEADERS, TLS_HEADERS
+from gateway.security import HEADERS
 from runtime.server import BACKLOG, NO_LIMITS, HttpConnection, Limits, Server, http_answer, http_connection
 from runtime.settings import Settings
 
@@ -39,6 +40,7 @@ async def serve(
     *,
     tls: ssl.SSLContext | None = None,
     limits: Limits = NO_LIMITS,
+    headers: Sequence[tuple[str, str]] = HEADERS,
 ) -> None:
     """Serve until `stop`, then finish what is being answered. `protocol`: what uvicorn makes connections of."""
     server = Server(
@@ -53,7 +55,7 @@ async def serve(
             log_level="error",
             proxy_headers=False,
             server_header=False,
-            headers=[*HEADERS, *(TLS_HEADERS if tls else ())],
+            headers=list(headers),
             backlog=BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,

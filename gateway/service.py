@@ -29,7 +29,7 @@ from gateway.limits import limits_routes
 from gateway.people import answer_people
 from gateway.reads import Reads
 from gateway.routes import Route, health_routes, read_routes
-from gateway.security import Security
+from gateway.security import Security, headers
 from gateway.server import address, limits, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
@@ -97,7 +97,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener, tls))
         protocol = admitting(admission, settings.max_body_bytes)
-        serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings))
+        serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
         await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch(intake))
     finally:
         await close_pool(pool)

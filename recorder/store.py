@@ -18,6 +18,7 @@ from recorder.rows import Fold
 from recorder.schema import migrate
 from recorder.tables import COMPARE, connect, write_commits, write_rows
 from runtime.service import Refused
+from runtime.tls import why_refused
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,8 @@ class Store:
                 async with asyncio.timeout(seconds):
                     return await action(await self._connected())
             except Exception as error:
-                lost = isinstance(error, _LOST) or (self._connection is not None and self._connection.is_closed())
+                lost = isinstance(error, _LOST) and why_refused(error) is None
+                lost = lost or (self._connection is not None and self._connection.is_closed())
                 self.close()  # whatever it was, a transaction left half done ends with its connection
                 if not lost:
                     raise _explained(error) from error
@@ -169,6 +171,8 @@ async def _write(connection: asyncpg.Connection, fold: Fold, before: Position, a
 
 def _explained(error: Exception) -> Exception:
     """An error that trying again cannot mend, as a refusal if somebody can act on it."""
+    if (why := why_refused(error)) is not None:
+        return Refused(f"Postgres: {why}. Check sslrootcert and the host name in PRICETIME_POSTGRES_URL")
     if isinstance(error, _UNUSABLE):
         return Refused(f"Postgres cannot be used ({error}): check PRICETIME_POSTGRES_URL")
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):

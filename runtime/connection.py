@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +11,12 @@ from weakref import WeakKeyDictionary
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.protocol.parser import Parser
+from nats.js.errors import NotFoundError
 
+from contracts.subjects import JOURNAL_STREAM
+from runtime.clock import steady
+from runtime.leadership import is_followed
 from runtime.micro import Failure, LetIn, Service
 from runtime.service import Refused
 from runtime.tls import SCHEME, NatsTls, why_refused
@@ -21,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _WATCHDOG_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
+_ALONE_SECONDS = 12.0
+_MOST_ALONE_SECONDS = 120.0
 _RECONNECT_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well
 
 
@@ -35,10 +41,26 @@ class PlainServer(NatsError):
         return "it does not offer TLS, and no password is sent without"
 
 
+class _FairParser(Parser):
+    """After each read it is the others' turn.
+
+    nats-py goes on until nothing is left to read: in a flood of requests so long that an answer, which takes several
+    turns of the event loop, comes a second late (docs/decisions/0027).
+    """
+
+    async def parse(self, data: bytes = b"") -> None:
+        await super().parse(data)
+        await asyncio.sleep(0)
+
+
 class NatsClient(Client):
     """nats-py's, which would send the password in plain text when a server does not ask for TLS. This one does not."""
 
     wants_tls = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = _FairParser(self)
 
     def _connect_command(self) -> bytes:
         if self.wants_tls and not self._server_info.get("tls_required"):
@@ -47,7 +69,7 @@ class NatsClient(Client):
         return command
 
 
-def tls_options(url: str, tls: NatsTls | None) -> dict[str, ssl.SSLContext]:
+def tls_options(url: str, tls: NatsTls | None) -> dict[str, Any]:
     """What nats-py is told; empty where TLS is not wanted. Raises Refused for files that are not good."""
     tls = tls or NatsTls()
     return {"tls": tls.context()} if tls.is_wanted or f"{SCHEME}://" in url else {}
@@ -63,7 +85,7 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
     async def on_error(error: Exception) -> None:
         why = str(error) if isinstance(error, PlainServer) else why_refused(error)
         if connecting and why is not None:
-            raise Refused(f"nats-server at {without_password(url)}: {why}")
+            raise Refused(f"nats-server at {without_password(url)}: {why} (PRICETIME_NATS_TLS_...: docs/security.md)")
         log.warning("nats: %s", error or type(error).__name__)
 
     async def on_disconnect() -> None:
@@ -79,7 +101,7 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
     await connection.connect(
         servers_of(url),
         name=name,
-        **secure,  # type: ignore[arg-type]
+        **secure,
         error_cb=on_error,
         disconnected_cb=on_disconnect,
         reconnected_cb=on_reconnect,
@@ -93,6 +115,15 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
         inbox_prefix=inbox_prefix or inbox_of(url) or f"_INBOX_{name}",
     )
     connecting = False
+    return connection
+
+
+async def dial(url: str, tls: NatsTls | None = None, **options: Any) -> Client:
+    """nats-py's `connect`, for those who do not stay; the password goes over TLS where that is wanted."""
+    connection = NatsClient()
+    secure = tls_options(url, tls)
+    connection.wants_tls = bool(secure)
+    await connection.connect(servers_of(url), **secure, **options)
     return connection
 
 
@@ -140,18 +171,54 @@ async def watch(connection: Client) -> None:
     round trip while connected, and for signs of life while not.
     """
     failures = 0
+    node = _Node(connection)
     while True:
         await asyncio.sleep(_WATCHDOG_SECONDS)
         if connection.is_closed:
             raise ConnectionLost("the NATS connection was closed")
         try:
             await _check(connection)
+            await node.leave_if_alone()
             failures = 0
         except Exception as error:  # whatever it is, a connection that fails three times in a row is dead
             failures += 1
             log.warning("nats: the connection is not well (%s)", error or type(error).__name__)
             if failures >= 3:
                 raise ConnectionLost("the NATS connection no longer answers") from error
+
+
+class _Node:
+    """The node of a cluster that we are connected to. One that has lost the others answers, but can store nothing."""
+
+    def __init__(self, connection: Client) -> None:
+        self._connection = connection
+        self._alone_since: float | None = None
+        self._patience = _ALONE_SECONDS
+
+    async def leave_if_alone(self) -> None:
+        """For another node, when this one has been without the journal for longer than a new leader takes to be found.
+
+        The pause grows with each try: when no node has the journal, moving helps nobody.
+        """
+        if len(self._connection._server_pool) < 2 or not self._connection.is_connected:
+            return
+        if await self._has_journal():
+            self._alone_since, self._patience = None, _ALONE_SECONDS
+            return
+        if self._alone_since is None:
+            self._alone_since = steady()
+        if steady() - self._alone_since >= self._patience:
+            log.warning("nats: nothing can be stored through this node; trying another")
+            self._alone_since, self._patience = None, min(2 * self._patience, _MOST_ALONE_SECONDS)
+            await self._connection.force_reconnect()
+
+    async def _has_journal(self) -> bool:
+        try:
+            return is_followed(await self._connection.jsm(timeout=_WATCHDOG_SECONDS).stream_info(JOURNAL_STREAM))
+        except NotFoundError:
+            return True  # not made yet, which somebody has to know
+        except (NatsError, TimeoutError):
+            return False
 
 
 async def _check(connection: Client) -> None:

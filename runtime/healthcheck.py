@@ -10,12 +10,13 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import httpx
-import nats
 from nats.errors import Error as NatsError
 
 from contracts.subjects import BROADCASTER_STATUS, MATCHER_STATUS, RECORDER_STATUS
-from runtime.connection import inbox_of, servers_of
+from runtime.connection import dial, inbox_of
+from runtime.service import Refused
 from runtime.settings import Settings, load_settings
+from runtime.tls import nats_tls, pinned_context
 
 _ANSWER_SECONDS = 3.0
 
@@ -26,8 +27,9 @@ class Unwell(Exception):
 
 async def _ask(subject: str, settings: Settings) -> str:
     try:
-        connection = await nats.connect(
-            servers_of(settings.nats_url),
+        connection = await dial(
+            settings.nats_url,
+            nats_tls(settings),
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
             connect_timeout=2,
@@ -38,7 +40,7 @@ async def _ask(subject: str, settings: Settings) -> str:
             answer = json.loads((await connection.request(subject, b"{}", timeout=_ANSWER_SECONDS)).data)
         finally:
             await connection.close()
-    except (NatsError, OSError, TimeoutError) as error:
+    except (NatsError, OSError, TimeoutError, Refused) as error:
         raise Unwell(f"no answer on {subject} ({error or type(error).__name__})") from error
     return f"at journal sequence {answer['sequence']}"
 
@@ -48,11 +50,12 @@ async def _ignore(_: Exception) -> None:
 
 
 async def _ask_gateway(settings: Settings) -> str:
-    url = f"http://127.0.0.1:{settings.http_port}/health/ready"
+    url = f"{'https' if settings.tls_cert else 'http'}://127.0.0.1:{settings.http_port}/health/ready"
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
+        verify = pinned_context(settings.tls_cert) if settings.tls_cert else True
+        async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS, verify=verify) as client:
             answer = await client.get(url)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, Refused) as error:
         raise Unwell(f"no answer from {url} ({error or type(error).__name__})") from error
     if answer.status_code != 200:
         raise Unwell(f"{url}: {answer.status_code} {answer.text[:300]}")

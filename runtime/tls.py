@@ -5,6 +5,7 @@ Nothing here falls back to a connection without TLS, or to one whose other end w
 
 import logging
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from runtime.service import Refused
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# nats-py's streams were not made for TLS, and asyncio says so at each end of a connection
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
 
 SCHEME = "tls"
 
@@ -69,7 +73,14 @@ def pinned_context(certificate: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # who holds the key is the one meant
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    _load_trusted(context, certificate, "the certificate")
+    _check_readable(certificate, "the certificate")
+    first = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", Path(certificate).read_text(), re.S)
+    if first is None:
+        raise Refused(f"{certificate} holds no certificate: give PEM")
+    try:
+        context.load_verify_locations(cadata=first[0])  # not its chain: others have certificates from there as well
+    except ssl.SSLError as error:
+        raise Refused(f"{certificate} holds no certificate ({_words(error)}): give PEM") from error
     return context
 
 
@@ -78,7 +89,7 @@ def why_refused(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not good: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or "") and "ALERT" in (error.reason or ""):
-        return "it does not take our certificate, or wants one: set PRICETIME_NATS_TLS_CERT and PRICETIME_NATS_TLS_KEY"
+        return "it wants a certificate of ours, and none or not this one was given"
     return None
 
 
