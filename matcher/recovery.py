@@ -4,7 +4,8 @@ import asyncio
 import json
 import logging
 import secrets
-import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -15,7 +16,7 @@ from matcher.broker import check_stream
 from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
-from runtime.clock import now
+from runtime.clock import now, steady
 from runtime.journal import JournalReader, journal_state
 from runtime.service import Refused
 from runtime.settings import Settings
@@ -23,16 +24,30 @@ from runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 2.0
+_TURN_SECONDS = 0.01
+
+Recorded = dict[str, object]
+"""What the recorder says of itself: how far Postgres has got."""
 
 
-async def take_over(connection: Client, settings: Settings, replay: Replay) -> None:
-    """Lead a new `replay` to the end of the journal and become its only writer. Refused when that would be wrong."""
-    recorded = await _ask_recorder(connection, settings.recorder_wait_seconds)
+async def take_over(connection: Client, settings: Settings, replay: Replay, *, patient: bool = True) -> None:
+    """Lead `replay` on to the end of the journal and become its only writer. Refused when that would be wrong.
+
+    `patient`: wait for the recorder. One that stood by has done so, and is in a hurry.
+    """
+    asking = ask_recorder(connection, settings.recorder_wait_seconds) if patient else _ask_recorder_once(connection)
+    recorded = await asking
     await check_stream(connection, settings)
-    try:
-        await _follow_to_end(connection, replay, recorded)
+    with refusing_what_does_not_fit():
+        await follow_to_end(connection, replay, recorded)
         while not await _write_barrier(connection, replay):
-            await _follow_to_end(connection, replay, recorded)
+            await follow_to_end(connection, replay, recorded)
+
+
+@contextmanager
+def refusing_what_does_not_fit() -> Iterator[None]:
+    try:
+        yield
     except (JournalBroken, JournalCut) as error:
         raise Refused(
             f"{error}. Nothing was changed. Compare with the commits in Postgres (table journal_commits), and bring "
@@ -40,20 +55,44 @@ async def take_over(connection: Client, settings: Settings, replay: Replay) -> N
         ) from error
 
 
-async def _follow_to_end(connection: Client, replay: Replay, recorded: dict[str, object] | None) -> None:
+async def follow_to_end(connection: Client, replay: Replay, recorded: Recorded | None) -> None:
+    """Lead `replay` to where the journal ends when this is called."""
     end = (await journal_state(connection)).last_seq
     _check_reaches(end, recorded)
-    progress = _Progress(end)
     if replay.chain.sequence >= end:
         return
+    async with aclosing(_followed(connection, replay, recorded, end)) as followed:
+        async for sequence in followed:
+            if sequence >= end:
+                return
+
+
+async def follow_forever(
+    connection: Client, replay: Replay, recorded: Recorded | None, passed: Callable[[], None]
+) -> None:
+    """Lead `replay` along the journal without end. `passed` is called after each commit."""
+    end = (await journal_state(connection)).last_seq
+    _check_reaches(end, recorded)
+    async with aclosing(_followed(connection, replay, recorded, end)) as followed:
+        async for _ in followed:
+            passed()
+
+
+async def _followed(
+    connection: Client, replay: Replay, recorded: Recorded | None, end: int
+) -> AsyncGenerator[int, None]:
+    """Each sequence once `replay` has passed it. Others get their turn now and then, however much there is to read."""
+    progress, turn_ends = _Progress(end), steady() + _TURN_SECONDS
     async with JournalReader(connection, replay.chain.sequence + 1) as reader:
         async for messages in reader:
             for sequence, payload in messages:
                 replay.follow(sequence, payload)
                 _check_recorded(replay, recorded)
+                yield sequence
+                if steady() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = steady() + _TURN_SECONDS
             progress.show(replay)
-            if replay.chain.sequence >= end:
-                return
 
 
 async def _write_barrier(connection: Client, replay: Replay) -> bool:
@@ -81,28 +120,33 @@ async def _write_barrier(connection: Client, replay: Replay) -> bool:
     return True
 
 
-async def _ask_recorder(connection: Client, wait_seconds: float) -> dict[str, object] | None:
+async def ask_recorder(connection: Client, wait_seconds: float) -> Recorded | None:
     """How far Postgres has got, if the recorder answers in time. It must not be further than the journal."""
-    deadline = time.monotonic() + wait_seconds
-    while time.monotonic() < deadline:
-        try:
-            reply = await connection.request(RECORDER_STATUS, b"{}", timeout=0.5)
-            status: dict[str, object] = json.loads(reply.data)
-            return status
-        except (NatsError, TimeoutError, ValueError):
-            await asyncio.sleep(0.1)
+    deadline = steady() + wait_seconds
+    while steady() < deadline:
+        if recorded := await _ask_recorder_once(connection):
+            return recorded
+        await asyncio.sleep(0.1)
     log.warning("the recorder does not answer: going on without comparing the journal with Postgres")
     return None
 
 
-def _check_reaches(end: int, recorded: dict[str, object] | None) -> None:
+async def _ask_recorder_once(connection: Client) -> Recorded | None:
+    try:
+        recorded: Recorded = json.loads((await connection.request(RECORDER_STATUS, b"{}", timeout=0.5)).data)
+        return recorded
+    except (NatsError, TimeoutError, ValueError):
+        return None
+
+
+def _check_reaches(end: int, recorded: Recorded | None) -> None:
     if recorded and int(str(recorded["sequence"])) > end:
         raise JournalBroken(
             end + 1, f"is missing: the journal ends at {end}, but Postgres holds commits up to {recorded['sequence']}"
         )
 
 
-def _check_recorded(replay: Replay, recorded: dict[str, object] | None) -> None:
+def _check_recorded(replay: Replay, recorded: Recorded | None) -> None:
     if recorded and replay.chain.sequence == recorded["sequence"] and replay.chain.hash.hex() != recorded["hash"]:
         raise JournalBroken(replay.chain.sequence, "is not the commit that Postgres holds for this sequence")
 
@@ -112,11 +156,17 @@ class _Progress:
 
     def __init__(self, end: int) -> None:
         self._end = end
-        self._started = self._shown = time.monotonic()
+        self._started = self._shown = steady()
+        self._over = False
 
     def show(self, replay: Replay) -> None:
-        now = time.monotonic()
+        """Until it has reached the end that the journal had at the start; what comes after that is no replay."""
+        if self._over:
+            return
+        now = steady()
         at = replay.chain.sequence
-        if now - self._shown >= _PROGRESS_SECONDS or (at >= self._end and self._shown > self._started):
+        self._over = at >= self._end
+        if now - self._shown >= _PROGRESS_SECONDS or (self._over and self._shown > self._started):
             self._shown = now
-            log.info("replayed %d of %d commits (%d %%)", at, self._end, 100 * at // self._end)
+            end = max(at, self._end)
+            log.info("replayed %d of %d commits (%d %%)", at, end, 100 * at // end)

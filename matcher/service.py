@@ -5,7 +5,7 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,19 +27,23 @@ from contracts.subjects import (
 from matcher.broker import MonitorUnreachable, check_broker
 from matcher.engine import Engine
 from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
+from matcher.lease import ANYONE, Lease
 from matcher.recovery import take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
+from matcher.standby import Standby
 from runtime.clock import now
-from runtime.connection import close, connect, respond, watch
+from runtime.connection import close, connect, respond, stop_responding, watch
 from runtime.micro import Failure, failure
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
+from runtime.tls import nats_tls
 
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 2.0
 _RECHECK_SECONDS = 0.5
+_SUCCESSION_SECONDS = 0.02
 _CLOCK_SECONDS = 0.05
 """How late an expiry may be noticed. No order trades after it: a commit at that time expires it first."""
 _json = msgspec.json.Encoder()
@@ -57,7 +61,7 @@ _order_decoder = msgspec.json.Decoder(OrderQuestion)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
-    connecting = asyncio.create_task(connect(settings.nats_url, "matcher"))
+    connecting = asyncio.create_task(connect(settings.nats_url, "matcher", tls=nats_tls(settings)))
     await first_of(connecting, stop.wait())
     if stop.is_set():
         return
@@ -70,17 +74,27 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) -> None:
-    replay = Replay()
-    await first_of(take_over(connection, settings, replay), stop.wait())
+    """Stand by until nobody else leads; then lead, until `stop` or until another goes on in our place."""
+    replay, lease = Replay(), Lease(connection, settings)
+    standby = Standby(connection, settings, replay, lease)
+    await first_of(standby.until_its_turn(), stop.wait())
+    if not lease.is_held:
+        return
+    await first_of(lease.hold(), _lead(connection, settings, replay, lease, stop))
+
+
+async def _lead(connection: Client, settings: Settings, replay: Replay, lease: Lease, stop: asyncio.Event) -> None:
+    await first_of(take_over(connection, settings, replay, patient=False), stop.wait())
     if stop.is_set():
+        await lease.hand_to(ANYONE)
         return
     gc.freeze()  # what was replayed stays: the collector need not look at it again
-    matcher = Matcher(connection, Sequencer(replay.engine, replay.chain, settings.backlog_commands))
+    matcher = Matcher(connection, Sequencer(replay.engine, replay.chain, settings.backlog_commands), lease)
     await matcher.announce()
     matcher.list_default_instrument(settings)
     log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
     await first_of(
-        matcher.commit_forever(stop),
+        matcher.serve(stop),
         _recheck_on_reconnect(matcher, settings),
         _until_patience_ends(stop),
         matcher.advance_forever(),
@@ -117,7 +131,10 @@ class Matcher:
 
     connection: Client
     sequencer: Sequencer
+    lease: Lease
     _work: asyncio.Event = field(default_factory=asyncio.Event)
+    _leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when no more is to be taken, and what is there to be finished."""
     _requests: Subscription | None = None
     _confirmed_after_reconnects: int = 0
     _in_doubt: bool = False
@@ -127,12 +144,23 @@ class Matcher:
         await self.connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
         await self.connection.publish(MATCHER_TAKEN_OVER, self._announcement)
         await self.connection.flush()
+        await self._take_requests()
+        await self.lease.renew(matcher_epoch=self.sequencer.chain.matcher_epoch, serving=True)
+
+    async def _take_requests(self) -> None:
         self._requests = await self.connection.subscribe(ORDERS_SUBMIT, cb=self._on_request, pending_bytes_limit=-1)
-        await respond(self.connection, MATCHER_STATUS, self._status)
-        await respond(self.connection, MATCHER_STATE_HASH, self._state_hash)
-        await respond(self.connection, MATCHER_INSTRUMENTS, self._instruments)
-        await respond(self.connection, MATCHER_ORDER, self._order)
+        for subject, answer in self._answers.items():
+            await respond(self.connection, subject, answer)
         await self.connection.flush()
+
+    @property
+    def _answers(self) -> dict[str, Callable[[bytes], Awaitable[bytes | Failure]]]:
+        return {
+            MATCHER_STATUS: self._status,
+            MATCHER_STATE_HASH: self._state_hash,
+            MATCHER_INSTRUMENTS: self._instruments,
+            MATCHER_ORDER: self._order,
+        }
 
     def list_default_instrument(self, settings: Settings) -> None:
         """On a new journal, so that the first order needs no preparation."""
@@ -143,24 +171,84 @@ class Matcher:
             self.sequencer.submit("", msgspec.msgpack.encode((command,)), now())
             self._work.set()
 
-    async def commit_forever(self, stop: asyncio.Event) -> None:
-        """Seal, write, release; one commit in flight. At `stop`, take no more, finish what is there and return."""
-        stopping = asyncio.create_task(self._stop_taking_requests(stop))
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Returns when all is answered: at `stop`, or once another matcher has taken over from this one."""
+        asking = [asyncio.create_task(self._leave_after(event)) for event in (stop, self.lease.lost)]
+        try:
+            while True:
+                await self._commit_until_left(stop)
+                if stop.is_set():
+                    await self.lease.hand_to(ANYONE)
+                    return
+                if await self._is_succeeded():
+                    return
+                await self._go_on()
+        finally:
+            for task in asking:
+                task.cancel()
+
+    async def _leave_after(self, event: asyncio.Event) -> None:
         while True:
-            sealed = self.sequencer.seal(now())
-            if sealed is not None:
-                await self._commit(sealed)
-            elif stopping.done():
-                return
-            else:
-                await self._work.wait()
-                self._work.clear()
+            await event.wait()
+            self._leaving.set()
+            await asyncio.sleep(_CLOCK_SECONDS)
+
+    async def _commit_until_left(self, stop: asyncio.Event) -> None:
+        """Seal, write, release; one commit in flight. Once `_leaving` is set: take no more, finish what is there."""
+        withdrawing = asyncio.create_task(self._withdraw())
+        try:
+            while True:
+                sealed = self.sequencer.seal(now())
+                if sealed is not None:
+                    await self._commit(sealed)
+                elif withdrawing.done():
+                    break
+                else:
+                    await self._work.wait()
+                    self._work.clear()
+        finally:
+            withdrawing.cancel()
+        if not stop.is_set():
+            withdrawing.result()  # half withdrawn one cannot go on
+
+    async def _withdraw(self) -> None:
+        """Once leaving: returns when nothing comes any more and every question is answered."""
+        await self._leaving.wait()
+        try:
+            if self.lease.is_held:
+                await self.lease.renew(serving=False)  # or those who stand by would take our silence for our end
+            requests: Any = self._requests  # nats-py leaves drain untyped
+            await requests.drain()
+            await stop_responding(self.connection, *self._answers)
+        finally:
+            asyncio.get_running_loop().call_soon(self._work.set)
+
+    async def _is_succeeded(self) -> bool:
+        """Wait for another matcher's barrier. False when nobody wrote one in time and the lease is ours again."""
+        while True:
+            try:
+                await confirm_end(self.connection, self.sequencer.chain.sequence)
+            except Fenced:
+                log.info("another matcher goes on from journal sequence %d", self.sequencer.chain.sequence)
+                return True
+            if await self.lease.look() and self.lease.is_over and await self.lease.take():
+                return False
+            await asyncio.sleep(_SUCCESSION_SECONDS)
+
+    async def _go_on(self) -> None:
+        log.warning("nobody took over: serving again")
+        self._leaving.clear()
+        self._in_doubt = True
+        await self._take_requests()
+        await self.lease.renew(serving=True)
 
     async def advance_forever(self) -> None:
         """Wake the sequencer when something is due: expiries, dead-man's switches, what a crash left unfinished."""
         while True:
             due = self.sequencer.next_due
-            if self.sequencer.engine.unfinished or (due is not None and due <= now()):
+            if self._leaving.is_set():
+                pass  # whoever goes on sees to it
+            elif self.sequencer.engine.unfinished or (due is not None and due <= now()):
                 self._advance()
             await asyncio.sleep(_CLOCK_SECONDS)
 
@@ -171,14 +259,6 @@ class Matcher:
             log.exception("stopping at once: what is due could not be carried out")
             os._exit(1)
         self._work.set()
-
-    async def _stop_taking_requests(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        requests: Any = self._requests  # nats-py leaves drain untyped
-        try:
-            await requests.drain()
-        finally:
-            asyncio.get_running_loop().call_soon(self._work.set)
 
     async def _commit(self, sealed: Sealed) -> None:
         try:
@@ -198,15 +278,23 @@ class Matcher:
                 waiter.set_result((sealed.sequence, finding))
 
     async def _confirm_end(self, sequence: int) -> None:
-        """Refusals need no commit, so no fence stops one that an outdated matcher gives; this does.
-
-        Another matcher that takes over says so; only while not connected can this one have missed that.
-        """
-        reconnects = self.connection.stats["reconnects"]
-        if self._in_doubt or reconnects != self._confirmed_after_reconnects:
+        """Refusals and reads need no commit, so no fence stops one that an outdated matcher gives; this does."""
+        if not self._is_certain:
+            reconnects = self.connection.stats["reconnects"]
             self._in_doubt = False
             await confirm_end(self.connection, sequence)
             self._confirmed_after_reconnects = reconnects
+
+    @property
+    def _is_certain(self) -> bool:
+        """Whether this is the sole matcher without asking. Another has told us, or has waited until our lease was over;
+        or it found nobody connected: then we have connected again since."""
+        return (
+            not self._in_doubt
+            and self.lease.is_certain
+            and self.connection.is_connected
+            and self.connection.stats["reconnects"] == self._confirmed_after_reconnects
+        )
 
     async def _answer(self, reply_to: str, answer: bytes) -> None:
         if not reply_to:
@@ -242,6 +330,8 @@ class Matcher:
     # What can be asked
 
     async def _status(self, _: bytes) -> bytes:
+        if not self._is_certain:
+            await self.confirm()
         chain = self.sequencer.chain
         return _json.encode(
             {

@@ -74,6 +74,10 @@ class MatcherProcess:
         assert wait_until(lambda: "serving from" in self.output or not self.is_running)
         assert self.is_running, self.output
 
+    def wait_until_standing_by(self) -> None:
+        assert wait_until(lambda: "standing by at" in self.output or not self.is_running)
+        assert self.is_running, self.output
+
     def exit_code(self, seconds: float = 30) -> int:
         """Wait for its end."""
         return self.process.wait(seconds)
@@ -115,6 +119,12 @@ class Matchers:
     def start_serving(self, server: NatsServer, **options: Any) -> MatcherProcess:
         matcher = self.start(server, **options)
         matcher.wait_until_serving()
+        return matcher
+
+    def start_standing_by(self, server: NatsServer, **options: Any) -> MatcherProcess:
+        """Beside one that serves."""
+        matcher = self.start(server, **options)
+        matcher.wait_until_standing_by()
         return matcher
 
 
