@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 
 from contracts.messages import DefineInstrument
 from contracts.subjects import (
+    MATCHER_HANDOVER,
     MATCHER_INSTRUMENTS,
     MATCHER_ORDER,
     MATCHER_STATE_HASH,
@@ -31,12 +32,15 @@ from matcher.lease import ANYONE, Lease
 from matcher.recovery import take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
-from matcher.standby import Standby
-from runtime.clock import now
+from matcher.snapshots import keep_taking, settings_folder, snapshot_files
+from matcher.standby import Standby, named, standbys, successor
+from matcher.trimming import trim_forever
+from runtime.clock import now, steady
 from runtime.connection import close, connect, respond, stop_responding, watch
 from runtime.micro import Failure, failure
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
+from runtime.snapshot_files import SnapshotFiles
 from runtime.tls import nats_tls
 
 log = logging.getLogger(__name__)
@@ -44,6 +48,7 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 2.0
 _RECHECK_SECONDS = 0.5
 _SUCCESSION_SECONDS = 0.02
+_ANSWER_SECONDS = 0.2
 _CLOCK_SECONDS = 0.05
 """How late an expiry may be noticed. No order trades after it: a commit at that time expires it first."""
 _json = msgspec.json.Encoder()
@@ -75,12 +80,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) -> None:
     """Stand by until nobody else leads; then lead, until `stop` or until another goes on in our place."""
-    replay, lease = Replay(), Lease(connection, settings)
-    standby = Standby(connection, settings, replay, lease)
+    lease = Lease(connection, settings)
+    standby = Standby(connection, settings, lease)
     await first_of(standby.until_its_turn(), stop.wait())
-    if not lease.is_held:
-        return
-    await first_of(lease.hold(), _lead(connection, settings, replay, lease, stop))
+    if lease.is_held:
+        await first_of(lease.hold(), _lead(connection, settings, standby.replay, lease, stop))
 
 
 async def _lead(connection: Client, settings: Settings, replay: Replay, lease: Lease, stop: asyncio.Event) -> None:
@@ -89,7 +93,9 @@ async def _lead(connection: Client, settings: Settings, replay: Replay, lease: L
         await lease.hand_to(ANYONE)
         return
     gc.freeze()  # what was replayed stays: the collector need not look at it again
-    matcher = Matcher(connection, Sequencer(replay.engine, replay.chain, settings.backlog_commands), lease)
+    sequencer = Sequencer(replay.engine, replay.chain, settings.backlog_commands)
+    files = snapshot_files(settings_folder(settings))
+    matcher = Matcher(connection, sequencer, lease, files)
     await matcher.announce()
     matcher.list_default_instrument(settings)
     log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
@@ -98,6 +104,8 @@ async def _lead(connection: Client, settings: Settings, replay: Replay, lease: L
         _recheck_on_reconnect(matcher, settings),
         _until_patience_ends(stop),
         matcher.advance_forever(),
+        keep_taking(files, settings, lambda: replay.chain.sequence, matcher.at_rest, matcher.has_standby),
+        trim_forever(connection, settings, lambda: min(files.sequences(), default=None), matcher.confirm),
     )
 
 
@@ -132,9 +140,14 @@ class Matcher:
     connection: Client
     sequencer: Sequencer
     lease: Lease
+    snapshots: SnapshotFiles
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when no more is to be taken, and what is there to be finished."""
+    _successor: str | None = None
+    """Who is to go on then, if somebody was asked to."""
+    _parted: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Whether it went on."""
     _requests: Subscription | None = None
     _confirmed_after_reconnects: int = 0
     _in_doubt: bool = False
@@ -145,6 +158,7 @@ class Matcher:
         await self.connection.publish(MATCHER_TAKEN_OVER, self._announcement)
         await self.connection.flush()
         await self._take_requests()
+        await respond(self.connection, MATCHER_HANDOVER, self._handover)
         await self.lease.renew(matcher_epoch=self.sequencer.chain.matcher_epoch, serving=True)
 
     async def _take_requests(self) -> None:
@@ -177,10 +191,12 @@ class Matcher:
         try:
             while True:
                 await self._commit_until_left(stop)
+                if self._successor is not None or stop.is_set():
+                    await self.lease.hand_to(ANYONE if self._successor is None else self._successor)
                 if stop.is_set():
-                    await self.lease.hand_to(ANYONE)
                     return
                 if await self._is_succeeded():
+                    await self._say_goodbye()
                     return
                 await self._go_on()
         finally:
@@ -235,8 +251,15 @@ class Matcher:
                 return False
             await asyncio.sleep(_SUCCESSION_SECONDS)
 
+    async def _say_goodbye(self) -> None:
+        """To whoever asked for it."""
+        self._parted.set_result(True)
+        await stop_responding(self.connection, MATCHER_HANDOVER)
+
     async def _go_on(self) -> None:
         log.warning("nobody took over: serving again")
+        self._parted.set_result(False)
+        self._parted, self._successor = asyncio.get_running_loop().create_future(), None
         self._leaving.clear()
         self._in_doubt = True
         await self._take_requests()
@@ -340,6 +363,7 @@ class Matcher:
                 "journal_epoch": chain.journal_epoch,
                 "resting_orders": self.sequencer.engine.resting_orders,
                 "backlog": self.sequencer.backlog,
+                "snapshot": max(self.snapshots.sequences(), default=None),
                 "serving": True,
                 "pid": os.getpid(),
             }
@@ -362,6 +386,35 @@ class Matcher:
         sequence, found = await self._inspect(lambda engine: _find_order(engine, asked))
         assert isinstance(found, dict)
         return _json.encode({"sequence": sequence, **found})
+
+    async def _handover(self, _: bytes) -> bytes | Failure:
+        """Finish what is there and let a standby go on from exactly there. Answered once it does."""
+        chosen = await successor(self.connection, lambda: self.sequencer.chain.sequence)
+        if isinstance(chosen, Failure):
+            return chosen
+        if self._leaving.is_set():
+            return failure(409, "already_leaving", detail="this matcher is stopping or handing over already")
+        started, parted = steady(), self._parted
+        self._successor = chosen.id
+        self._leaving.set()
+        if not await parted:
+            return failure(504, "not_taken_over", detail=f"{named(chosen)} did not go on; this matcher serves again")
+        return _json.encode(
+            {
+                "sequence": self.sequencer.chain.sequence,
+                "to": {"id": chosen.id, "host": chosen.host, "pid": chosen.pid},
+                "seconds": round(steady() - started, 4),
+            }
+        )
+
+    # Snapshots
+
+    async def at_rest(self, take: Callable[[Replay], None]) -> None:
+        """Call `take` when the engine has what a commit leads to and no more; return when that commit is durable."""
+        await self._inspect(lambda engine: take(Replay(engine, self.sequencer.chain)))
+
+    async def has_standby(self) -> bool:
+        return bool(await standbys(self.connection, _ANSWER_SECONDS))
 
     async def confirm(self) -> None:
         """Return once it is certain that this is still the sole matcher; otherwise commit_forever ends."""

@@ -6,6 +6,7 @@ for it. Every matcher begins like this; one that finds nobody leading waits no l
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 from nats.aio.client import Client
@@ -18,6 +19,7 @@ from matcher.broker import check_stream
 from matcher.lease import ANYONE, Holder, Lease
 from matcher.recovery import Recorded, ask_recorder, follow_forever, refusing_what_does_not_fit
 from matcher.replay import Replay
+from matcher.snapshots import keep_taking, newest_good, settings_folder, snapshot_files
 from runtime.clock import steady
 from runtime.connection import respond, stop_responding
 from runtime.journal import journal_state
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
 _ANSWER_SECONDS = 0.5
 _HASH_SECONDS = 5.0
+_CHOOSING_SECONDS = 0.2
+_CHOOSING_TRIES = 10
+_CLOSE_COMMITS = 500
+"""No further behind may one be that is to go on: what it has to catch up nobody is served."""
 _GONE_AFTER = 2
 """How often in a row nobody must have answered for the one that leads."""
 _json = msgspec.json.Encoder()
@@ -59,10 +65,10 @@ _question_decoder = msgspec.json.Decoder(StandbyQuestion)
 class Standby:
     """`until_its_turn` leads `replay` along the journal, and returns with the lease in hand."""
 
-    def __init__(self, connection: Client, settings: Settings, replay: Replay, lease: Lease) -> None:
+    def __init__(self, connection: Client, settings: Settings, lease: Lease) -> None:
+        self.replay = Replay()
         self._connection = connection
         self._settings = settings
-        self._replay = replay
         self._lease = lease
         self._ready = False
         self._end: int | None = None
@@ -76,31 +82,42 @@ class Standby:
         """Raises Refused when the journal cannot be trusted."""
         recorded = await ask_recorder(self._connection, self._settings.recorder_wait_seconds)
         await check_stream(self._connection, self._settings)
+        files = snapshot_files(settings_folder(self._settings))
+        with refusing_what_does_not_fit():
+            self.replay = await newest_good(files, self._connection)
         await respond(self._connection, MATCHER_STANDBY, self._status)
         hearing = await self._connection.subscribe(MATCHER_LEASE_CHANGED, cb=self._on_lease_changed)
         finding = asyncio.create_task(self._find_end())
         try:
-            await first_of(self._follow(recorded), self._watch())
+            await first_of(
+                self._follow(recorded),
+                self._watch(),
+                keep_taking(files, self._settings, lambda: self.replay.chain.sequence, self._at_rest),
+            )
         finally:
             finding.cancel()
         await hearing.unsubscribe()
         await stop_responding(self._connection, MATCHER_STANDBY)
+
+    async def _at_rest(self, take: Callable[[Replay], None]) -> None:
+        """Between two turns of `_follow` the state is that after a commit, which came from the journal."""
+        take(self.replay)
 
     # The journal
 
     async def _follow(self, recorded: Recorded | None) -> None:
         """Without end."""
         with refusing_what_does_not_fit():
-            await follow_forever(self._connection, self._replay, recorded, self._on_followed)
+            await follow_forever(self._connection, self.replay, recorded, self._on_followed)
 
     def _on_followed(self) -> None:
         """Called after each commit."""
-        sequence = self._replay.chain.sequence
+        sequence = self.replay.chain.sequence
         if self._end is not None and sequence >= self._end and not self._ready:
             self._on_ready()
         waiting = self._hashes.pop(sequence, None) if self._hashes else None
         if waiting is not None and not waiting.done():
-            waiting.set_result(self._replay.engine.state_hash().hex())
+            waiting.set_result(self.replay.engine.state_hash().hex())
 
     async def _find_end(self) -> None:
         """Ready is who has followed all that the journal held when this was called."""
@@ -109,7 +126,7 @@ class Standby:
                 self._end = (await journal_state(self._connection)).last_seq
             except (NatsError, TimeoutError):
                 await asyncio.sleep(_LOOK_SECONDS)
-        if self._replay.chain.sequence >= self._end:
+        if self.replay.chain.sequence >= self._end:
             self._on_ready()
 
     def _on_ready(self) -> None:
@@ -128,7 +145,7 @@ class Standby:
             await self._until_next_look()
 
     def _say(self, leader: Holder) -> None:
-        at = self._replay.chain.sequence
+        at = self.replay.chain.sequence
         log.info("standing by at journal sequence %d for process %d on %s", at, leader.pid, leader.host)
 
     async def _until_next_look(self) -> None:
@@ -189,7 +206,7 @@ class Standby:
                 id=me.id,
                 host=me.host,
                 pid=me.pid,
-                sequence=self._replay.chain.sequence,
+                sequence=self.replay.chain.sequence,
                 ready=self._ready,
                 hash=digest,
             )
@@ -197,15 +214,18 @@ class Standby:
 
     async def _hash_at(self, sequence: int) -> str | None:
         """None if it is past there, or not there in time."""
-        if sequence == self._replay.chain.sequence:
-            return self._replay.engine.state_hash().hex()
-        if sequence < self._replay.chain.sequence:
+        if sequence == self.replay.chain.sequence:
+            return self.replay.engine.state_hash().hex()
+        if sequence < self.replay.chain.sequence:
             return None
         waiting = self._hashes.setdefault(sequence, asyncio.get_running_loop().create_future())
         done, _ = await asyncio.wait([waiting], timeout=_HASH_SECONDS)
         if not done:
             self._hashes.pop(sequence, None)
         return waiting.result() if done else None
+
+
+# For the one that leads
 
 
 async def standbys(connection: Client, seconds: float) -> list[StandbyStatus]:
@@ -222,3 +242,24 @@ async def standbys(connection: Client, seconds: float) -> list[StandbyStatus]:
     await asyncio.sleep(seconds)
     await subscription.unsubscribe()
     return found
+
+
+async def successor(connection: Client, end: Callable[[], int]) -> StandbyStatus | Failure:
+    """The one that is furthest, close behind the journal's `end`; or why none can go on now."""
+    best = None
+    for _ in range(_CHOOSING_TRIES):
+        best = max(await standbys(connection, _CHOOSING_SECONDS), key=_how_far, default=None)
+        if best is not None and best.ready and end() - best.sequence <= _CLOSE_COMMITS:
+            return best
+    if best is None:
+        detail = "no matcher stands by; start a second one (pricetime up --standby)"
+        return failure(409, "no_standby", detail=detail)
+    return failure(409, "standby_behind", detail=f"{named(best)} is at commit {best.sequence} of {end()}; try later")
+
+
+def _how_far(standby: StandbyStatus) -> tuple[bool, int]:
+    return standby.ready, standby.sequence
+
+
+def named(standby: StandbyStatus) -> str:
+    return f"the standby with process id {standby.pid} on {standby.host}"

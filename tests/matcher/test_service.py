@@ -72,6 +72,7 @@ async def test_the_journal_begins_with_a_barrier_and_the_default_instrument(
         "journal_epoch": barrier.journal_epoch,
         "resting_orders": 0,
         "backlog": 0,
+        "snapshot": None,
         "serving": True,
         "pid": second.process.pid,
     }
