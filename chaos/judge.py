@@ -1,0 +1,140 @@
+"""The end of a run: everybody comes to rest, everything is read, and the checker and `pricetime verify` judge it."""
+
+import asyncio
+import re
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from chaos.checker import check
+from chaos.exchange import Exchange
+from chaos.launch import ROOT
+from chaos.records import Recorded, Records, StateHash, TradesSeen, UpdatesSeen
+from chaos.run import Crowd, Run
+from contracts.subjects import MATCHER_STATE_HASH, RECORDER_STATUS
+from runtime.journal import JournalReader, journal_state
+from runtime.service import Refused
+
+_REST_SECONDS = 60.0
+_VERIFY_SECONDS = 300.0
+
+
+async def judged(run: Run, crowd: Crowd) -> tuple[list[str], Records]:
+    """Every violation, as a line each; and what they were found in."""
+    await crowd.stop_trading()
+    await run.exchange.until_ready()
+    found = [*run.broken]
+    end = (await journal_state(run.connection)).last_seq
+    found += await _come_to_rest(run, crowd, end)
+    records = await _records(run, crowd)
+    found += [str(each) for each in await asyncio.to_thread(check, records)]
+    found += [f"surprise: {each}" for each in run.log.surprises]
+    found += await _verified(run.exchange)
+    found += [f"rights: {line}" for line in refused_rights(run.exchange)]
+    return found, records
+
+
+async def _come_to_rest(run: Run, crowd: Crowd, end: int) -> list[str]:
+    """Postgres and every stream must reach the end of the journal by themselves."""
+    found = []
+    for _ in range(int(_REST_SECONDS / 0.1)):
+        if (await _ask(run, RECORDER_STATUS)).get("sequence", 0) >= end:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        found.append(f"recovery: Postgres does not reach journal sequence {end}")
+    for watcher in crowd.watchers:
+        if not await watcher.until_reached(end, _REST_SECONDS):
+            found.append(f"recovery: {watcher.name} was told everything up to {watcher.until} only, the end is {end}")
+    return found
+
+
+async def _ask(run: Run, subject: str) -> dict[str, Any]:
+    import json
+
+    from nats.errors import Error as NatsError
+
+    try:
+        answer: dict[str, Any] = json.loads((await run.connection.request(subject, b"{}", timeout=5)).data)
+    except (NatsError, TimeoutError):
+        return {}
+    return answer
+
+
+async def _records(run: Run, crowd: Crowd) -> Records:
+    for watcher in crowd.watchers:
+        watcher.finish()
+    seen: list[TradesSeen | UpdatesSeen] = [each for watcher in crowd.watchers for each in watcher.finished]
+    seen += crowd.nats_watcher.seen()
+    hashes = []
+    if told := await _ask(run, MATCHER_STATE_HASH):
+        hashes.append(StateHash("the matcher", told["sequence"], bytes.fromhex(told["hash"])))
+    return Records(
+        journal=await read_raw_journal(run),
+        operations=run.log.operations,
+        order_reads=run.log.order_reads,
+        depth_reads=run.log.depth_reads,
+        trades_seen=[each for each in seen if isinstance(each, TradesSeen)],
+        updates_seen=[each for each in seen if isinstance(each, UpdatesSeen)],
+        recorded=await read_postgres(run.exchange.run_file.postgres),
+        state_hashes=hashes,
+    )
+
+
+async def read_raw_journal(run: Run) -> list[tuple[int, bytes]]:
+    end = (await journal_state(run.connection)).last_seq
+    found: list[tuple[int, bytes]] = []
+    async with JournalReader(run.connection, 1) as reader:
+        async for messages in reader:
+            found += messages
+            if found[-1][0] >= end:
+                return found
+    raise Refused("the journal ended while it was read")
+
+
+async def read_postgres(url: str) -> Recorded:
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            position = await connection.fetchval("select sequence from recorder_position")
+
+            async def rows(query: str) -> Sequence[tuple[Any, ...]]:
+                return [tuple(row) for row in await connection.fetch(query)]
+
+            return Recorded(
+                position,
+                await rows("select sequence, payload from journal_commits order by 1"),
+                await rows(
+                    "select trade_id, price, quantity, maker_order_id, taker_order_id, journal_sequence from trades "
+                    "order by 1"
+                ),
+                await rows("select order_id, account, quantity, filled_quantity, status from orders order by 1"),
+                await rows("select account, symbol, quantity from positions"),
+            )
+    finally:
+        await connection.close()
+
+
+async def _verified(exchange: Exchange) -> list[str]:
+    command = ("-P", "-m", "cli.main", "verify", "--data", str(exchange.data))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=PIPE, stderr=STDOUT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), _VERIFY_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return [f"verify: no verdict within {_VERIFY_SECONDS} s"]
+    return [] if process.returncode == 0 else [f"verify: {output.decode(errors='replace').strip()[-1000:]}"]
+
+
+def refused_rights(exchange: Exchange) -> list[str]:
+    """What nats-server has refused one of the services: they must need nothing that they may not."""
+    pattern = re.compile(r"EXCHANGE/user:(matcher|recorder|broadcaster|gateway)\b.*Violation")
+    logs = sorted((exchange.data / "logs").glob("nats*.log"))
+    lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+    return [line for line in lines if pattern.search(line)][:5]
