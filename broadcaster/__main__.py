@@ -23,6 +23,7 @@ from broadcaster.session import Counter, Limits
 from broadcaster.snapshot import keep_saving, newest_good, save, snapshot_files
 from broadcaster.trading import LiveHistory, LiveInstruments, Trading
 from contracts.commits import JournalBroken
+from entry.admission import Admission
 from entry.exchange import Exchange
 from entry.first_answers import journal_commits
 from entry.matcher_client import MatcherClient
@@ -141,7 +142,8 @@ class _Counter:
             connection, settings.command_timeout_seconds, settings.backlog_commands, settings.command_retry_seconds
         )
         await matcher.start()
-        self._trading = Trading(live, _exchange(settings, live, connection, matcher), matcher, settings.rate_limit)
+        exchange, admission = _exchange(settings, live, connection, matcher), Admission(settings.requests_in_flight)
+        self._trading = Trading(live, exchange, matcher, settings.rate_limit, admission)
         doorkeeper = Doorkeeper(keys)
         limits = Limits(settings.ws_subscriptions, settings.ws_requests_per_second)
         keys.listeners.append(live.check_access)

@@ -29,7 +29,7 @@ from runtime.clock import now
 
 log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 1_000
+MAX_IN_FLIGHT = 100
 """Order requests of one connection whose answers are still to come; beyond it, no more is read."""
 REACH_SECONDS = 2.0
 _HELD_BYTES = 64 * 1024
@@ -366,11 +366,16 @@ class Session:
         require(self.access, Scope.TRADE)
         self._trading.check_rate(request, self.access)
         await self._room.acquire()
-        task = asyncio.create_task(self._traded(request, self.access))
+        try:
+            leave = self._trading.let_in(request)
+        except Declined:
+            self._room.release()
+            raise
+        task = asyncio.create_task(self._traded(request, self.access, leave))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _traded(self, request: Request, access: Access) -> None:
+    async def _traded(self, request: Request, access: Access, leave: Callable[[], None]) -> None:
         try:
             traded = await self._trading.carry_out(request, access)
         except (Declined, StreamDeclined) as error:
@@ -383,6 +388,7 @@ class Session:
             self._note(traded)
             self.tell(replace(traded.answer, id=request.id))
         finally:
+            leave()
             self._room.release()
 
     def _note(self, traded: Traded) -> None:

@@ -5,7 +5,8 @@ What REST looks up in Postgres is looked up among the open orders, and those clo
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterator
+import time
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from broadcaster.protocol import Request
 from contracts.keys import Access
 from contracts.messages import CancelOrder, Refusal, RejectReason
 from contracts.views import Instrument, OrderView
+from entry.admission import Admission, Kind, overloaded, weight_of
 from entry.bodies import text
 from entry.commands import account_name
 from entry.exchange import Done, Exchange
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 _FOLD_SECONDS = 2.0
 _AGAIN_SECONDS, _MOST_SECONDS = 0.25, 5.0
 _MAX_KEYS = 10_000
+_CANCELING = frozenset(("cancel", "cancel_all", "cancel_all_after"))
 
 
 class Traded(Struct, frozen=True):
@@ -95,12 +98,15 @@ class LiveHistory:
 
 
 class Trading:
-    def __init__(self, live: Live, exchange: Exchange, matcher: MatcherClient, default_rate: int) -> None:
+    def __init__(
+        self, live: Live, exchange: Exchange, matcher: MatcherClient, default_rate: int, admission: Admission
+    ) -> None:
         """`default_rate`: requests a second of a key that has no rate of its own; 0 for any number."""
         self._live = live
         self._exchange = exchange
         self._matcher = matcher
         self._rates = RateLimits(default_rate)
+        self._admission = admission
         self._tasks: set[asyncio.Task[None]] = set()
 
     def check_rate(self, request: Request, access: Access) -> None:
@@ -112,6 +118,14 @@ class Trading:
             raise StreamDeclined(
                 "too_many_requests", f"The key may send {bucket.rate} requests a second. Try again in {wait} s."
             )
+
+    def let_in(self, request: Request) -> Callable[[], None]:
+        """Raises Declined when as many orders are at work as may be. What is returned is to be called at the end."""
+        kind = Kind.CANCEL if request.op in _CANCELING else Kind.ORDER
+        weight = weight_of(len(request.text))
+        if not self._admission.enter(kind, weight):
+            raise overloaded(self._admission.retry_after(time.monotonic()))
+        return lambda: self._admission.leave(kind, weight)
 
     async def carry_out(self, request: Request, access: Access) -> Traded:
         """Raises Declined."""

@@ -3,7 +3,8 @@
 Commands of one turn of the event loop share a request. Three cases when no answer can be had, and a client is told
 them apart: *nothing was sent* (the connection is down, or nobody listens: retried quietly for a while, then
 matcher_unavailable), *turned away* (overloaded), and *sent without an answer*. What is safe to repeat is then sent
-again, at once after a reconnection, else with growing pauses; when the time is up the result is unknown.
+again, at once after a reconnection or when another matcher has taken over, else with growing pauses; when the time is
+up the result is unknown.
 """
 
 import asyncio
@@ -31,8 +32,9 @@ from contracts.messages import (
     RequestRefused,
     Result,
 )
-from contracts.subjects import ORDERS_SUBMIT
-from entry.problems import Declined, declined
+from contracts.subjects import MATCHER_TAKEN_OVER, ORDERS_SUBMIT
+from entry.admission import CANCEL_ROOM
+from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +124,11 @@ class MatcherClient:
     async def start(self) -> None:
         self._inbox = self._connection.new_inbox()
         await self._connection.subscribe(f"{self._inbox}.*", cb=self._on_reply, pending_bytes_limit=-1)
+        await self._connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
 
     async def submit(self, command: ClientCommand) -> Decided:
         """The matcher's decision, durable. Raises Declined: overloaded, matcher_unavailable or result_unknown."""
-        self._check_room(1)
+        self._check_room((command,))
         waiting = self._waiting(command)
         self._count += 1
         try:
@@ -143,7 +146,7 @@ class MatcherClient:
 
         At most MAX_COMMANDS. Raises Declined (overloaded) when nothing of it was sent.
         """
-        self._check_room(len(commands))
+        self._check_room(commands)
         batch = [self._waiting(command) for command in commands]
         self._count += len(batch)
         try:
@@ -153,9 +156,12 @@ class MatcherClient:
             self._count -= len(batch)
         return [_decided_or_declined(decision) for decision in decisions]
 
-    def _check_room(self, count: int) -> None:
-        if self._count + count > self._max_waiting:
-            raise _overloaded("the gateway already waits for as many answers as it may")
+    def _check_room(self, commands: Sequence[ClientCommand]) -> None:
+        if self._count + len(commands) <= self._max_waiting:
+            return
+        cancels_alone = all(type(command) in _CANCELS for command in commands)
+        if not cancels_alone or self._count + len(commands) > self._max_waiting * CANCEL_ROOM:
+            raise _overloaded("as many commands already wait for an answer as may")
 
     def _waiting(self, command: ClientCommand) -> _Waiting:
         return _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
@@ -223,6 +229,13 @@ class MatcherClient:
         except (msgspec.MsgspecError, ValueError):
             log.exception("an answer of the matcher cannot be read")
             _fail(sent.batch, _result_unknown())
+
+    async def _on_taken_over(self, _: Msg) -> None:
+        """Whom it was sent to will hardly answer any more. Those that are being repeated already have been sent since."""
+        if self._retry < math.inf:
+            now = self._loop.time()
+            for sent in self._sent.values():
+                sent.repeat_at = min(sent.repeat_at, now)
 
     def _on_turned_away(self, sent: _Sent, refused: RequestRefused) -> None:
         """Nothing was done by this attempt; of an earlier one without an answer that says nothing."""
@@ -307,7 +320,13 @@ def _turned_away(refused: RequestRefused) -> Declined:
 
 
 def _overloaded(why: str) -> Declined:
-    return declined("overloaded", f"Nothing was done: {why}. Send it again after Retry-After seconds.")
+    return Declined(
+        Problem(
+            code="overloaded",
+            detail=f"Nothing was done: {why}. Send it again after retry_after seconds.",
+            retry_after=RETRY_AFTER_SECONDS,
+        )
+    )
 
 
 def _unavailable() -> Declined:

@@ -20,29 +20,35 @@ _HEALTH = "/health/"
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 _GETTING_OUT = ("/cancel-all-after", "/kill-switch")
 _STORABLE = "/orders"
-_UNKNOWN_LENGTH = 1_000_000
-"""What a body counts for that does not say how long it is."""
 
 
 class AdmittingProtocol(HttpConnection):
-    """uvicorn's, with a look at each request at the moment at which its work would begin."""
+    """Looks at each request when all of it is here, or as much as came in one go.
+
+    One that is still on its way takes no room: whoever never ends a request must not keep others out.
+    """
 
     admission: Admission
-    max_body_bytes: int
     refusals: "Refusals"
+    _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
+    _is_receiving = False
     _is_within_request = False
 
     def data_received(self, data: bytes) -> None:
         """In an overload most of what comes is one whole order after the other: those are not even parsed."""
         if not self.admission.has_room(Kind.ORDER) and self._is_idle and is_one_order(data):
             self._refuse_one()
-        else:
-            super().data_received(data)
+            return
+        self._is_receiving = True
+        super().data_received(data)
+        self._is_receiving = False
+        if self._begun is not None:
+            self._judge()
 
     @property
     def _is_idle(self) -> bool:
-        """Whether what comes now begins a request, and nobody waits for an answer."""
-        return not self._is_within_request and (self.cycle is None or self.cycle.response_complete)
+        """Whether what comes now begins a request, not the connection's first, and nobody waits for an answer."""
+        return not self._is_within_request and self.cycle is not None and self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         self._is_within_request = True
@@ -51,6 +57,7 @@ class AdmittingProtocol(HttpConnection):
     def on_message_complete(self) -> None:
         self._is_within_request = False
         super().on_message_complete()
+        self.cycle.more_body = False  # uvicorn leaves that out once there was an answer
 
     def _refuse_one(self) -> None:
         if self.transport.is_closing():
@@ -65,11 +72,22 @@ class AdmittingProtocol(HttpConnection):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        found = wanted(cycle.scope)
-        if found is None:
+        self._begun = cycle, app
+        if not self._is_receiving:
+            self._judge()
+
+    def _judge(self) -> None:
+        assert self._begun is not None
+        (cycle, app), self._begun = self._begun, None
+        if self.transport.is_closing():
+            return
+        kind = kind_of(cycle.scope)
+        if kind is None:
             super()._start_asgi_task(cycle, app)
-        elif self.admission.enter(*found):
-            super()._start_asgi_task(cycle, _leaving(app, self.admission, *found))
+        elif cycle.more_body:
+            super()._start_asgi_task(cycle, _entering_later(app, self.admission, kind))
+        elif self.admission.enter(kind, weight := weight_of(len(cycle.body))):
+            super()._start_asgi_task(cycle, _leaving(app, self.admission, kind, weight))
         else:
             self._refuse(cycle)
 
@@ -77,7 +95,6 @@ class AdmittingProtocol(HttpConnection):
         if self.flow.write_paused:
             self.transport.abort()  # it sends on and on, and does not even read that it is refused
             return
-        cycle.keep_alive = cycle.keep_alive and not self._is_body_unwelcome(cycle)
         seconds = self.admission.retry_after(time.monotonic())
         answer = self.refusals.answer(seconds, self.server_state.default_headers, cycle.keep_alive)
         self.transport.write(answer if cycle.scope["method"] != "HEAD" else answer[: answer.index(b"\r\n\r\n") + 4])
@@ -88,10 +105,6 @@ class AdmittingProtocol(HttpConnection):
             self.loop.call_soon(self.on_response_complete)
         else:
             self.on_response_complete()
-
-    def _is_body_unwelcome(self, cycle: RequestResponseCycle) -> bool:
-        """Whether what is still to come of the request is not worth reading to keep the connection."""
-        return cycle.waiting_for_100_continue or _length(cycle.scope) > self.max_body_bytes
 
 
 class Refusals:
@@ -111,9 +124,9 @@ class Refusals:
         return found
 
 
-def admitting(admission: Admission, max_body_bytes: int) -> type[AdmittingProtocol]:
+def admitting(admission: Admission) -> type[AdmittingProtocol]:
     """The protocol for one server."""
-    attributes = {"admission": admission, "max_body_bytes": max_body_bytes, "refusals": Refusals()}
+    attributes = {"admission": admission, "refusals": Refusals()}
     return type("Admitting", (AdmittingProtocol,), attributes)
 
 
@@ -134,29 +147,17 @@ _DOUBTFUL = re.compile(rb"\n(?:prefer|expect|transfer-encoding|upgrade|connectio
 _CONTENT_LENGTH = re.compile(rb"\ncontent-length: *([0-9]{1,9}) *\r")
 
 
-def wanted(scope: Any) -> tuple[Kind, int] | None:
-    """What a request is and what it counts for; None for the question whether we are well, which is always answered."""
-    if scope["method"] in _READING:
-        return None if scope["path"].startswith(_HEALTH) else _A_READ
+def kind_of(scope: Any) -> Kind | None:
+    """What a request is; None for the question whether we are well, which is always answered."""
     path: str = scope["path"]
+    if scope["method"] in _READING:
+        return None if path.startswith(_HEALTH) else Kind.READ
     kind = Kind.CANCEL if scope["method"] == "DELETE" or path.endswith(_GETTING_OUT) else Kind.ORDER
     if path.startswith(_STORABLE):
         preferences = [value.decode("latin-1") for name, value in scope["headers"] if name == b"prefer"]
         if preferences and prefers_async(preferences):
             kind = Kind.DEFERRED
-    return kind, weight_of(_length(scope))
-
-
-_A_READ = (Kind.READ, 1)
-
-
-def _length(scope: Any) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value)
-        if name == b"transfer-encoding":
-            return _UNKNOWN_LENGTH
-    return 0
+    return kind
 
 
 def _leaving(app: ASGI3Application, admission: Admission, kind: Kind, weight: int) -> ASGI3Application:
@@ -165,6 +166,31 @@ def _leaving(app: ASGI3Application, admission: Admission, kind: Kind, weight: in
             await app(scope, receive, send)
         finally:
             admission.leave(kind, weight)
+
+    return carry_out
+
+
+def _entering_later(app: ASGI3Application, admission: Admission, kind: Kind) -> ASGI3Application:
+    """Lets the request in at the end of its body: until then its sender is at work, not we."""
+
+    async def carry_out(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        size, weight = 0, 0
+
+        async def receive_and_enter() -> Any:
+            nonlocal size, weight
+            message: Any = await receive()
+            size += len(message.get("body", b""))
+            if not weight and not message.get("more_body", False):
+                if not admission.enter(kind, weight_of(size)):
+                    raise overloaded(admission.retry_after(time.monotonic()))
+                weight = weight_of(size)
+            return message
+
+        try:
+            await app(scope, receive_and_enter, send)
+        finally:
+            if weight:
+                admission.leave(kind, weight)
 
     return carry_out
 

@@ -6,6 +6,7 @@ Who may send what is the broker's to say: a request for one account names it in 
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -60,7 +61,7 @@ class _Desk:
     def let_in(self, subject: str, body: bytes) -> Failure | None:
         if self._admission.enter(_kind(subject), weight_of(len(body))):
             return None
-        return _failure(overloaded(self._admission.retry_after(time.monotonic())).problem)
+        return _refusal(self._admission.retry_after(time.monotonic()))
 
     async def for_everybody(self, subject: str, body: bytes) -> bytes | Failure:
         return await self._answer(subject, self._requests[_last_word(subject)], body, OPEN)
@@ -104,6 +105,11 @@ async def _answer(carry_out: CarryOut, body: bytes, access: Access) -> bytes | F
     except Exception:
         log.exception("a request over NATS failed")
         return _failure(Problem(code="internal_error", detail="The gateway made a mistake and has logged it."))
+
+
+@cache
+def _refusal(seconds: int) -> Failure:
+    return _failure(overloaded(seconds).problem)
 
 
 def _failure(problem: Problem) -> Failure:

@@ -96,7 +96,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await answer_people(intake, exchange, admission)
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener, tls))
-        protocol = admitting(admission, settings.max_body_bytes)
+        protocol = admitting(admission)
         serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
         await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch(intake))
     finally:

@@ -34,6 +34,9 @@ COMMIT_BYTES = 256 * 1024
 CANCEL_ROOM = 1.25
 """Requests of cancels alone may fill the backlog this much further: getting out must work when getting in does not."""
 
+BACKLOG_BYTES = 64 * 1024 * 1024
+"""Requests that wait may have this much together, however few commands they are."""
+
 _CANCELS = (CancelOrder, CancelOrders)
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(tuple[ClientCommand, ...])
@@ -75,6 +78,7 @@ class Sequencer:
         self._backlog: deque[Request] = deque()
         self._backlog_room = backlog_commands
         self.backlog = 0
+        self._backlog_bytes = 0
         self._open()
 
     def _open(self) -> None:
@@ -94,10 +98,11 @@ class Sequencer:
             return _turn_away(RequestRefusal.MALFORMED, "no commands")
         if len(commands) > MAX_COMMANDS:
             return _turn_away(RequestRefusal.TOO_MANY_COMMANDS, f"at most {MAX_COMMANDS} in one request")
-        if self.backlog + len(commands) > self._room_for(commands):
+        if not self._has_room_for(commands, len(payload)):
             return _turn_away(RequestRefusal.OVERLOADED, "too many commands are waiting; try again in a second")
         self._backlog.append(Request(reply_to, commands, len(payload)))
         self.backlog += len(commands)
+        self._backlog_bytes += len(payload)
         self._execute(now)
         return None
 
@@ -144,9 +149,13 @@ class Sequencer:
         self.chain.advance(commit, digest)
         return payload
 
-    def _room_for(self, commands: tuple[Command, ...]) -> float:
+    def _has_room_for(self, commands: tuple[Command, ...], size: int) -> bool:
+        if self.backlog and self._backlog_bytes + size > BACKLOG_BYTES:
+            return False
+        if self.backlog + len(commands) <= self._backlog_room:
+            return True
         cancels_alone = all(type(command) in _CANCELS for command in commands)
-        return self._backlog_room * (CANCEL_ROOM if cancels_alone else 1)
+        return cancels_alone and self.backlog + len(commands) <= self._backlog_room * CANCEL_ROOM
 
     def _execute(self, now: int) -> None:
         """Run waiting commands, and the matcher's own before them, until the open commit is full."""
@@ -159,6 +168,7 @@ class Sequencer:
             self._execute_request(request, self._time)
             if not request.waiting:
                 self._backlog.popleft()
+                self._backlog_bytes -= request.size
 
     @property
     def _has_room(self) -> bool:

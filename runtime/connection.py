@@ -11,15 +11,15 @@ from weakref import WeakKeyDictionary
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.protocol.parser import Parser
 from nats.js.errors import NotFoundError
+from nats.protocol.parser import Parser
 
 from contracts.subjects import JOURNAL_STREAM
 from runtime.clock import steady
 from runtime.leadership import is_followed
 from runtime.micro import Failure, LetIn, Service
 from runtime.service import Refused
-from runtime.tls import SCHEME, NatsTls, why_refused
+from runtime.tls import NO_CERTIFICATE, SCHEME, NatsTls, why_refused
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,8 @@ class ConnectionLost(Exception):
     """The connection is closed for good, or its read loop has died: the process must end and be started anew."""
 
 
-class PlainServer(NatsError):
-    """TLS is wanted, and the server does not offer it."""
-
-    def __str__(self) -> str:
-        return "it does not offer TLS, and no password is sent without"
+class Untrusted(NatsError):
+    """One of the two ends cannot prove who it is. The message says which."""
 
 
 class _FairParser(Parser):
@@ -57,22 +54,29 @@ class NatsClient(Client):
     """nats-py's, which would send the password in plain text when a server does not ask for TLS. This one does not."""
 
     wants_tls = False
+    has_certificate = False
 
     def __init__(self) -> None:
         super().__init__()
         self._ps = _FairParser(self)
 
+    async def open(self, servers: list[str], **options: Any) -> None:
+        """`connect`, and nothing is left behind when that fails."""
+        try:
+            await self.connect(servers, **options)
+        except BaseException:
+            if self._transport is not None:
+                self._transport.close()
+                await asyncio.sleep(0)
+            raise
+
     def _connect_command(self) -> bytes:
         if self.wants_tls and not self._server_info.get("tls_required"):
-            raise PlainServer
+            raise Untrusted("it does not offer TLS, and no password is sent without")
+        if self._server_info.get("tls_verify") and not self.has_certificate:
+            raise Untrusted(NO_CERTIFICATE)
         command: bytes = super()._connect_command()
         return command
-
-
-def tls_options(url: str, tls: NatsTls | None) -> dict[str, Any]:
-    """What nats-py is told; empty where TLS is not wanted. Raises Refused for files that are not good."""
-    tls = tls or NatsTls()
-    return {"tls": tls.context()} if tls.is_wanted or f"{SCHEME}://" in url else {}
 
 
 async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: NatsTls | None = None) -> Client:
@@ -83,7 +87,7 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
     connecting = True
 
     async def on_error(error: Exception) -> None:
-        why = str(error) if isinstance(error, PlainServer) else why_refused(error)
+        why = str(error) if isinstance(error, Untrusted) else why_refused(error)
         if connecting and why is not None:
             raise Refused(f"nats-server at {without_password(url)}: {why} (PRICETIME_NATS_TLS_...: docs/security.md)")
         log.warning("nats: %s", error or type(error).__name__)
@@ -95,10 +99,8 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
     async def on_reconnect() -> None:
         log.info("nats: connected again")
 
-    connection = NatsClient()
-    secure = tls_options(url, tls)
-    connection.wants_tls = bool(secure)
-    await connection.connect(
+    connection, secure = _client(url, tls)
+    await connection.open(
         servers_of(url),
         name=name,
         **secure,
@@ -120,11 +122,17 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
 
 async def dial(url: str, tls: NatsTls | None = None, **options: Any) -> Client:
     """nats-py's `connect`, for those who do not stay; the password goes over TLS where that is wanted."""
-    connection = NatsClient()
-    secure = tls_options(url, tls)
-    connection.wants_tls = bool(secure)
-    await connection.connect(servers_of(url), **secure, **options)
+    connection, secure = _client(url, tls)
+    await connection.open(servers_of(url), **secure, **options)
     return connection
+
+
+def _client(url: str, tls: NatsTls | None) -> tuple[NatsClient, dict[str, Any]]:
+    """One that is yet to connect, with these options. Raises Refused for files that are not good."""
+    connection, tls = NatsClient(), tls or NatsTls()
+    connection.wants_tls = tls.is_wanted or f"{SCHEME}://" in url
+    connection.has_certificate = tls.cert is not None
+    return connection, {"tls": tls.context()} if connection.wants_tls else {}
 
 
 def servers_of(url: str) -> list[str]:
