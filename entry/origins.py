@@ -69,7 +69,8 @@ class Origins:
         origin = found.get(b"origin")
         if not is_open or origin is None or self.allows(origin):
             return
-        if _host_name(origin.decode("latin-1").partition("://")[2]) != _host_name(host.decode("latin-1")):
+        name = _host_name(origin.decode("latin-1").partition("://")[2])
+        if not name or name != _host_name(host.decode("latin-1")):
             raise _foreign(origin)
 
 

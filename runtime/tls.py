@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
 
 SCHEME = "tls"
+NO_CERTIFICATE = "it wants a certificate of ours, and none or not this one was given"
+_ABOUT_OURS = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
@@ -88,8 +90,8 @@ def why_refused(error: BaseException) -> str | None:
     """What is wrong with a certificate, theirs or ours, in words. None for what may be better at the next try."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not good: {error.verify_message.rstrip('.')}"
-    if isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or "") and "ALERT" in (error.reason or ""):
-        return "it wants a certificate of ours, and none or not this one was given"
+    if isinstance(error, ssl.SSLError) and _ABOUT_OURS.search(error.reason or ""):
+        return NO_CERTIFICATE
     return None
 
 

@@ -51,6 +51,7 @@ from gateway.service import main
 from matcher.engine import Engine
 from runtime.connection import respond
 from runtime.settings import Settings
+from runtime.tls import pinned_context
 
 START = 1_700_000_000_000_000
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
@@ -217,7 +218,10 @@ async def running_gateway(
         main(Settings(nats_url=nats_url, postgres_url=postgres_url, http_fd=listener.detach(), **given), stop)
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+        scheme, verify = ("https", pinned_context(settings["tls_cert"])) if "tls_cert" in settings else ("http", True)
+        async with httpx.AsyncClient(
+            base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, trust_env=False, verify=verify
+        ) as client:
             await client.get("/health/live")
             yield Gateway(client, matcher, connection, port)
     finally:
