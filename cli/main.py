@@ -14,6 +14,8 @@ from runtime.service import Refused
 
 COMMANDS = {
     "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
+    "handover": ("cli.handover", "let the matcher that stands by go on in place of the one that serves"),
+    "restart": ("cli.restart", "restart the services of a running exchange one after the other, losing nothing"),
     "replay": ("cli.replay", "send a file of real order flow to a running exchange"),
     "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
     "keys": ("cli.keys", "API keys: who may read, trade and administer"),

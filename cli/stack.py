@@ -38,7 +38,9 @@ from runtime.settings import Settings, load_settings
 from runtime.tls import NatsTls, pinned_context
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
-STOP_ORDER = ("gateway", "broadcaster", "matcher", "recorder", "nats", "postgres")
+STANDBY = "standby"
+"""A second matcher. After a while it may be the one that serves, and `matcher` the one that stands by."""
+STOP_ORDER = ("gateway", "broadcaster", "standby", "matcher", "recorder", "nats", "postgres")
 """First those who take orders, last those who hold the data."""
 
 _POLL_SECONDS = 0.1
@@ -59,6 +61,12 @@ class StackPlan:
     postgres: PostgresPlan
     tls: ServerTls | None = None
     """Of REST and WebSocket; of nats-server, its plan says."""
+    standby: bool = False
+    """Whether a second matcher runs."""
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return (*SERVICES, STANDBY) if self.standby else SERVICES
 
     @property
     def https(self) -> ssl.SSLContext | bool:
@@ -86,8 +94,9 @@ class StackPlan:
 
 def service_program(name: str, plan: StackPlan) -> Program:
     """`-P`: a folder named like a service, where the command was typed, must not be taken for it."""
+    module = "matcher" if name == STANDBY else name
     environment = {
-        "NATS_URL": plan.users.url(name, plan.nats_url),
+        "NATS_URL": plan.users.url(module, plan.nats_url),
         "NATS_MONITOR_URL": ",".join(each.monitor_url for each in plan.nats),
         "POSTGRES_URL": plan.postgres.url(),
         "DATA_DIR": str(plan.data),
@@ -110,7 +119,7 @@ def service_program(name: str, plan: StackPlan) -> Program:
     environment |= {key: str(fd) for key, fd in inherited.items()}
     return Program(
         name=name,
-        command=(sys.executable, "-P", "-m", name),
+        command=(sys.executable, "-P", "-m", module),
         environment={f"PRICETIME_{key}": value for key, value in environment.items()},
         inherited_fds=tuple(inherited.values()),
     )
@@ -155,8 +164,8 @@ class Stack:
             await self._supervisor.start(postgres_program(self._plan.postgres))
             await self._until("nats-server", lambda: self._nats_is_well(client))
             await self._until("Postgres", self._postgres_is_well)
-            self._say(f"  starting {', '.join(SERVICES)} ...")
-            for name in SERVICES:
+            self._say(f"  starting {', '.join(self._plan.services)} ...")
+            for name in self._plan.services:
                 await self._supervisor.start(service_program(name, self._plan))
             watching = [self._watch_nats(client, each) for each in self._plan.nats]
             await asyncio.gather(self._announce(client), *watching, self._guard_nats(), self._tidy())
@@ -190,11 +199,16 @@ class Stack:
         return None if answer.status_code == 200 else f"the gateway says {answer.status_code} {answer.text[:300]}"
 
     def _missing(self) -> list[str]:
-        """The parts without which nothing is served: the fewer half of a cluster's nodes may be away."""
+        """The parts without which nothing is served: of a cluster's nodes the fewer half may be away, and one matcher
+        of two."""
         missing = self._supervisor.missing
         nodes = {each.part for each in self._plan.nats}
         away = nodes.intersection(missing)
-        return missing if 2 * len(away) >= len(nodes) else [name for name in missing if name not in away]
+        spare = away if 2 * len(away) < len(nodes) else set()
+        matchers = {"matcher", STANDBY} if self._plan.standby else {"matcher"}
+        if not matchers <= set(missing):
+            spare = spare | matchers
+        return [name for name in missing if name not in spare]
 
     async def _nats_is_well(self, client: httpx.AsyncClient) -> str | None:
         """All nodes, because the first start needs all; most of them, when the others take too long."""

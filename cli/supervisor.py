@@ -39,6 +39,8 @@ def is_worth_saying(failures: int) -> bool:
 def why_it_ended(exit_code: int, last_line: str) -> str:
     if exit_code < 0:
         return f"was killed by {signal.Signals(-exit_code).name}"
+    if exit_code == 0:
+        return "has finished"  # it was told to, or has handed over
     verb = "refuses to serve" if exit_code == EXIT_REFUSED else f"ended with exit code {exit_code}"
     return f"{verb}: {last_line}" if last_line else verb
 

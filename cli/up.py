@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="1 nats-server, or a cluster of 3 that goes on when one is lost (default: as the data is, 1 for new data)",
     )
+    parser.add_argument(
+        "--standby", action="store_true", help="run a second matcher, which goes on within a moment when the first ends"
+    )
     for name, what in (("cert", "certificate, with its chain"), ("key", "its key")):
         parser.add_argument(
             f"--tls-{name}", type=Path, metavar="FILE", help=f"serve REST and WebSocket with TLS: {what}, as PEM"
@@ -82,7 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
         nats = tuple(replace(each, tls=tls if arguments.nats_tls else None) for each in _nats_plans(arguments, data))
         users = prepare_broker_users(data / "nats-users")
         adopt_journal(data / "nats")
-        asyncio.run(_run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls)))
+        asyncio.run(
+            _run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls, arguments.standby))
+        )
     return 0
 
 

@@ -231,7 +231,7 @@ class MatcherClient:
             _fail(sent.batch, _result_unknown())
 
     async def _on_taken_over(self, _: Msg) -> None:
-        """Whom it was sent to will hardly answer any more. Those that are being repeated already have been sent since."""
+        """Whom it was sent to will hardly answer any more."""
         if self._retry < math.inf:
             now = self._loop.time()
             for sent in self._sent.values():

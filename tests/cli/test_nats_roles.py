@@ -62,7 +62,7 @@ ROLES = {
     "matcher.state_hash": ("OA", "MA"),
     "matcher.instruments": ("BGOAX", "MA"),
     "matcher.order": ("BGOAX", "MA"),
-    "matcher.taken_over": ("MA", "MOA"),
+    "matcher.taken_over": ("MA", "MBGOA"),
     "matcher.standby": ("MOA", "MA"),
     "matcher.handover": ("OA", "MA"),
     "matcher.lease_changed": ("MA", "MA"),

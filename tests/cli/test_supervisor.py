@@ -141,7 +141,7 @@ def test_repeated_failures_are_told_ever_more_rarely() -> None:
 def test_the_reason_of_an_end() -> None:
     assert why_it_ended(-11, "anything") == "was killed by SIGSEGV"
     assert why_it_ended(1, "no room") == "ended with exit code 1: no room"
-    assert why_it_ended(0, "") == "ended with exit code 0"
+    assert why_it_ended(0, "the last line") == "has finished"
 
 
 def test_a_long_log_is_moved_aside_while_its_writer_goes_on(tmp_path: Path) -> None:
