@@ -25,11 +25,13 @@ from contracts.messages import (
     Outcome,
     Refusal,
 )
+from contracts.subjects import JOURNAL_STREAM
 from contracts.views import Instrument
 from entry.instruments import Instruments
 from entry.matcher_client import Decided, MatcherClient
 from entry.problems import Declined
-from runtime.journal import JournalReader, journal_state
+from runtime.journal import JournalReader
+from runtime.leadership import certain_stream_info
 
 
 class WouldBeSent(Exception):
@@ -73,7 +75,7 @@ class Attempt:
 
     async def _read_on(self) -> None:
         try:
-            end = (await journal_state(self.connection)).last_seq
+            end = (await certain_stream_info(self.connection, JOURNAL_STREAM)).state.last_seq
         except NotFoundError:
             return  # no matcher has ever been here
         if self.journal_sequence >= end:

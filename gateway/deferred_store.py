@@ -40,6 +40,8 @@ _MAX_RECORD_BYTES = 4_000_000
 _NEWEST_FAILURES = 5_000
 
 _WRONG_LAST_SEQUENCE = 10071
+_IN_FLIGHT = 10164
+"""In a cluster: one of the same subject is on its way to the other nodes. It may come to be stored, or not."""
 _IN_USE = 10058
 _FULL = (10047, 10054, 10077)
 _NANOSECONDS = 1_000_000_000
@@ -93,6 +95,8 @@ class CommandStore:
         except APIError as error:
             if error.err_code in _FULL:
                 raise _full() from None
+            if error.err_code == _IN_FLIGHT:
+                raise _unknown(command) from None
             log.warning("a command cannot be stored: %s", error.description)
             raise _unavailable() from None
         except (NoRespondersError, NoStreamResponseError):

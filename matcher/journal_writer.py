@@ -11,12 +11,16 @@ from nats.js.errors import NotFoundError
 
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
 from runtime.journal import journal_state
+from runtime.leadership import certain_stream_info
 
 log = logging.getLogger(__name__)
 
 WRONG_LAST_SEQUENCE = 10071
 _ACK_TIMEOUT_SECONDS = 2.0
+_RETRY_ACK_TIMEOUT_SECONDS = 0.5
+"""Once one was lost the journal's leader has perhaps gone: the next one is to be found soon. Trying again is harmless."""
 _RETRY_SECONDS = 0.1
+_ANSWER_SECONDS = 1.0
 
 
 class Fenced(Exception):
@@ -45,7 +49,8 @@ async def write_commit(connection: Client, sequence: int, payload: bytes) -> Non
     attempt = 0
     while True:
         attempt += 1
-        error = await _attempt(connection, sequence, payload)
+        timeout = _ACK_TIMEOUT_SECONDS if attempt == 1 else _RETRY_ACK_TIMEOUT_SECONDS
+        error = await _attempt(connection, sequence, payload, timeout)
         if error is None:
             return
         if attempt in (1, 10) or attempt % 100 == 0:
@@ -56,16 +61,23 @@ async def write_commit(connection: Client, sequence: int, payload: bytes) -> Non
 async def confirm_end(connection: Client, sequence: int) -> None:
     """Return once it is certain that the journal ends with `sequence`. Raises Fenced or JournalCut."""
     while True:
-        error = await _compare_end(connection, sequence)
+        error = await _compare_end(connection, sequence, certainly=True)
         if error is None:
             return
         log.warning("the end of the journal cannot be read yet (%s); trying again", error)
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def _compare_end(connection: Client, sequence: int) -> str | None:
+async def _compare_end(connection: Client, sequence: int, *, certainly: bool = False) -> str | None:
+    """None if the journal ends with `sequence`, or why that is not known. Raises Fenced or JournalCut.
+
+    A leader that was replaced unawares shows what is stored, but not what has come since. `certainly`: as the journal
+    is now. That it is too short is only ever concluded so.
+    """
     try:
-        last = (await journal_state(connection)).last_seq
+        last = (await journal_state(connection, timeout=_ANSWER_SECONDS)).last_seq
+        if last < sequence or (certainly and last == sequence):
+            last = (await certain_stream_info(connection, JOURNAL_STREAM)).state.last_seq
     except NotFoundError as error:
         raise JournalCut(f"stream {JOURNAL_STREAM} is gone, but its commit {sequence} was durable") from error
     except (NatsError, TimeoutError) as error:
@@ -77,12 +89,12 @@ async def _compare_end(connection: Client, sequence: int) -> str | None:
     return None
 
 
-async def _attempt(connection: Client, sequence: int, payload: bytes) -> str | None:
+async def _attempt(connection: Client, sequence: int, payload: bytes, timeout: float) -> str | None:
     """Publish once. None when durable, else why that is not known."""
     if not connection.is_connected:
         return "not connected"
     try:
-        reply = await connection.request(JOURNAL, payload, timeout=_ACK_TIMEOUT_SECONDS, headers=fence(sequence))
+        reply = await connection.request(JOURNAL, payload, timeout=timeout, headers=fence(sequence))
         acknowledgement = json.loads(reply.data)
     except NoRespondersError:
         return await _check_end(connection, sequence)
@@ -100,7 +112,7 @@ async def _attempt(connection: Client, sequence: int, payload: bytes) -> str | N
 async def _compare(connection: Client, sequence: int, payload: bytes) -> str | None:
     """The fence bounced us: is what stands at our sequence our own commit?"""
     try:
-        stored = await connection.jsm().get_msg(JOURNAL_STREAM, sequence)
+        stored = await connection.jsm(timeout=_ANSWER_SECONDS).get_msg(JOURNAL_STREAM, sequence)
     except NotFoundError:
         return await _check_end(connection, sequence)
     except (NatsError, TimeoutError) as error:

@@ -12,6 +12,7 @@ from contracts.commits import Chain, JournalBroken, decode_commit
 from contracts.subjects import JOURNAL_STREAM
 from recorder.store import Position, Store
 from runtime.journal import journal_state
+from runtime.leadership import certain_stream_info
 from runtime.service import Refused
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ async def check_journal(connection: Client, store: Store) -> Chain:
         return Chain()
     chain = _chain(position, await store.payload(position.sequence))
     journal = JournalMessages(connection)
-    state = await journal.state()
+    state = await journal.state(reaching=position.sequence)
     if state.last_seq >= position.sequence and await _agree(journal, store, position.sequence):
         return chain
     if state.first_seq > position.sequence:
@@ -55,10 +56,14 @@ class JournalMessages:
         self._manager = connection.jsm()
         self._connection = connection
 
-    async def state(self) -> StreamState:
+    async def state(self, reaching: int) -> StreamState:
+        """Of the journal, which should reach as far as that."""
         while True:
             try:
-                return await journal_state(self._connection)
+                state = await journal_state(self._connection)
+                if state.last_seq < reaching:  # perhaps only to a leader that was replaced unawares
+                    state = (await certain_stream_info(self._connection, JOURNAL_STREAM)).state
+                return state
             except (NatsError, TimeoutError) as error:
                 await _try_again(error)
 

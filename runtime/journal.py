@@ -29,6 +29,7 @@ from nats.js.errors import NotFoundError
 from contracts.commits import JournalBroken
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
 from runtime.archive import read_archive
+from runtime.leadership import certain_stream_info
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +94,9 @@ def _plain(value: object) -> object:
     return 0 if plain in (None, 0.0, -1) else plain
 
 
-async def journal_state(connection: Client) -> StreamState:
+async def journal_state(connection: Client, *, timeout: float = 5) -> StreamState:
     """First and last sequence of the journal. Raises NotFoundError while there is no journal."""
-    return (await connection.jsm().stream_info(JOURNAL_STREAM)).state
+    return (await connection.jsm(timeout=timeout).stream_info(JOURNAL_STREAM)).state
 
 
 async def wait_for_journal(connection: Client) -> None:
@@ -193,6 +194,8 @@ class JournalReader:
             try:
                 self._reconnects = self._connection.stats["reconnects"]
                 state = await journal_state(self._connection)
+                if state.last_seq + 1 < self._next:  # perhaps only to a leader that was replaced unawares
+                    state = (await certain_stream_info(self._connection, JOURNAL_STREAM)).state
                 self._check_reaches(state)
                 return state.first_seq
             except (NatsError, TimeoutError) as error:

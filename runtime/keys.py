@@ -34,6 +34,7 @@ from contracts.keys import (
 )
 from contracts.subjects import KEYS, KEYS_CHANGED
 from runtime.clock import now
+from runtime.leadership import certain_stream_info
 from runtime.service import Refused
 from runtime.settings import Settings
 
@@ -251,6 +252,8 @@ class Keys:
 
     async def _catch_up(self, info: StreamInfo) -> None:
         """Read on. From the start if what is known cannot have come from this bucket: restored, purged or made anew."""
+        if info.state.last_seq < self._sequence:  # perhaps only to a leader that was replaced unawares
+            info = await certain_stream_info(self._connection, _STREAM)
         if info.created != self._created or info.state.last_seq < self._sequence:
             await self._read_all(info)
             return
