@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check fast chaos soak bench lock clean help
+.PHONY: up test check fast chaos simulate soak bench lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +35,9 @@ check: $(READY) ## format, lint, strict types, fast tests
 
 chaos: $(READY) ## the long fault tests
 	PRICETIME_CHAOS_KILLS=200 $(BIN)/python -m pytest tests/faults -q --timeout 3600
+
+simulate: $(READY) ## 100,000 seeds of the whole exchange in one process on virtual time (SEEDS=, FIRST=)
+	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0) --workers $$(nproc)
 
 soak: $(READY) ## a million commands and more, engine and reference compared after each
 	PRICETIME_FLOW_COMMANDS=24000 PRICETIME_FLOW_EXAMPLES=5000 \
