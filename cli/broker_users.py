@@ -42,6 +42,13 @@ USERS = (*SERVICES, "operator", "admin", "market", "anyone")
 PASSWORDS = (*USERS, "routes")
 """routes: what the nodes of a cluster know one another by."""
 
+LOGIN_CONNECTIONS = 100
+SHARED_CONNECTIONS = 2_000
+"""How many connections one login may have; and all together who share `market`, or come without a password. Each may
+have fifty times as many subscriptions. nats-server has room for more than these: the exchange's own always find one."""
+MAX_PAYLOAD = 1_048_576
+"""Of one message from a stranger; requests as large as over REST fit."""
+
 REQUESTS = ("place", "cancel", "amend", "cancel_all", "batch")
 
 _Content = TypeVar("_Content")
@@ -192,7 +199,7 @@ def accounts_configuration(logins: list[Login]) -> str:
 
 def _of_login(login: Login) -> str:
     rights = _MARKET if login.account is None else _trading(account_orders(login.account))
-    return _account(f"LOGIN_{login.name}", login.name, f'"{login.password}"', rights)
+    return _account(f"LOGIN_{login.name}", login.name, f'"{login.password}"', rights, LOGIN_CONNECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +241,7 @@ _OPEN = _trading(
 )
 
 
-def _account(name: str, user: str, password: str, rights: _Rights) -> str:
+def _account(name: str, user: str, password: str, rights: _Rights, connections: int = SHARED_CONNECTIONS) -> str:
     """One account with one user. `password` as it is written in the configuration."""
     imports = [("stream", each) for each in rights.told] + [("service", each) for each in rights.asked]
     return (
@@ -243,6 +250,8 @@ def _account(name: str, user: str, password: str, rights: _Rights) -> str:
         f"    publish: {_quoted(rights.asked)}\n"
         f"    subscribe: {_quoted((*rights.told, '_INBOX.>'))}\n"
         "  } }]\n"
+        f"  limits {{ max_connections: {connections}, max_subscriptions: {50 * connections}, "
+        f"max_payload: {MAX_PAYLOAD} }}\n"
         "  imports: [\n"
         + "".join(f'    {{ {kind}: {{ account: EXCHANGE, subject: "{subject}" }} }}\n' for kind, subject in imports)
         + "  ]\n}\n"

@@ -144,7 +144,7 @@ def test_when_it_cannot_be_written_down_it_is_said_once_and_tried_again(tmp_path
     said: list[str] = []
     signals: list[object] = []
     users = prepare_broker_users(tmp_path / "nats-users")
-    plan = SimpleNamespace(data=tmp_path, host="127.0.0.1", users=users, nats=(SimpleNamespace(part="nats"),))
+    plan = SimpleNamespace(data=tmp_path, host="127.0.0.1", users=users, nats=(SimpleNamespace(part="nats", tls=None),))
     stack = Stack(cast("StackPlan", plan), said.append)
     stack._supervisor = cast("Supervisor", SimpleNamespace(signal=lambda *sent: signals.append(sent)))
     stack._configure_nats()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from cli.broker_users import LOGIN_CONNECTIONS, MAX_PAYLOAD
 from contracts import subjects
 from tests.support.brokers import Broker, running_broker
 from tests.support.plain_nats import Message, NoResponders, PlainNats, Refused, Silence
@@ -93,7 +94,8 @@ ROLES = {
     "$JS.API.STREAM.MSG.GET.JOURNAL": ("MRBGOA", None),
     "$JS.API.DIRECT.GET.JOURNAL": ("OA", None),
     "$JS.API.CONSUMER.CREATE.JOURNAL": ("MRBGOA", None),
-    "$JS.API.CONSUMER.CREATE.JOURNAL.one": ("MRBGOA", None),
+    "$JS.API.CONSUMER.CREATE.JOURNAL.one": ("OA", None),  # theirs have no name, and so do not stay
+    "$JS.API.CONSUMER.DURABLE.CREATE.JOURNAL.one": ("OA", None),
     "$JS.API.CONSUMER.MSG.NEXT.JOURNAL.one": ("MRBGOA", None),
     "$JS.API.CONSUMER.DELETE.JOURNAL.one": ("MRBGOA", None),
     "$JS.API.STREAM.CREATE.MARKET": ("BA", None),
@@ -105,9 +107,15 @@ ROLES = {
     "$JS.API.CONSUMER.CREATE.MARKET": ("OA", None),
     "$JS.API.STREAM.CREATE.COMMANDS": ("GA", None),
     "$JS.API.STREAM.INFO.COMMANDS": ("GOA", None),
-    "$JS.API.CONSUMER.CREATE.COMMANDS.one": ("GOA", None),
-    "$JS.API.CONSUMER.MSG.NEXT.COMMANDS.one": ("GOA", None),
-    "$JS.ACK.COMMANDS.one.1.1.1.1.0": ("GOA", None),
+    "$JS.API.CONSUMER.CREATE.COMMANDS": ("OA", None),
+    "$JS.API.CONSUMER.CREATE.COMMANDS.one": ("OA", None),
+    "$JS.API.CONSUMER.CREATE.COMMANDS.dispatcher": ("GOA", None),
+    "$JS.API.CONSUMER.MSG.NEXT.COMMANDS.one": ("OA", None),
+    "$JS.API.CONSUMER.MSG.NEXT.COMMANDS.dispatcher": ("GOA", None),
+    "$JS.ACK.COMMANDS.one.1.1.1.1.0": ("OA", None),
+    "$JS.ACK.COMMANDS.dispatcher.1.1.1.1.0": ("GOA", None),
+    "$JS.ACK.domain.hash.COMMANDS.dispatcher.1.1.1.1.0": ("GOA", None),
+    "$JS.ACK.JOURNAL.one.1.1.1.1.0": ("OA", None),
     "$JS.API.STREAM.CREATE.KV_MATCHER": ("MA", None),
     "$JS.API.STREAM.MSG.GET.KV_MATCHER": ("MOA", None),
     "$JS.API.STREAM.CREATE.KV_KEYS": ("BGOA", None),
@@ -355,3 +363,28 @@ def test_nobody_answers_is_told_across_accounts(broker: Broker) -> None:
         anna.request("accounts.anna.orders.amend", b"{}")
     with broker.connect("anna") as anna, pytest.raises((Refused, Silence), match="Permissions"):
         anna.request("accounts.ben.orders.amend", b"{}")
+
+
+# How much
+
+
+def test_a_login_does_not_take_all_the_room(broker: Broker) -> None:
+    """The server has room for more than a login may take, so the exchange's own always find some."""
+    with ExitStack() as opened:
+        for _ in range(LOGIN_CONNECTIONS):
+            opened.enter_context(broker.connect("ben"))
+        with pytest.raises((Refused, ConnectionError)):
+            opened.enter_context(broker.connect("ben"))
+        assert "maximum account active connections exceeded" in broker.server.log.read_text()
+        opened.enter_context(broker.connect("anna"))
+        opened.enter_context(broker.connect("gateway"))
+
+
+def test_nor_does_one_with_subscriptions_or_with_one_message(broker: Broker) -> None:
+    with broker.connect("screen") as screen:
+        for number in range(50 * LOGIN_CONNECTIONS + 1):
+            screen.subscribe(f"market.X{number}.trades")
+        assert [each for each in screen.flush() if "maximum subscriptions exceeded" in each]
+    with broker.connect("screen") as screen, pytest.raises((Refused, ConnectionError)):
+        screen.request("$SRV.PING", b"x" * (MAX_PAYLOAD + 1))
+    assert "maximum payload exceeded" in broker.server.log.read_text()
