@@ -25,15 +25,14 @@ from contracts.messages import (
     Side,
     SymbolLimits,
     Terms,
-    TimeInForce,
 )
 from contracts.views import Instrument
-from matcher.book import LIMIT_TYPES, STOP_TYPES, Account, Holding, Order, OrderBook
+from matcher.book import BUY, DAY, FOK, GTC, GTD, LIMIT, LIMIT_TYPES, STOP_TYPES, Account, Holding, Order, OrderBook
 
 is_name = re.compile(NAME_PATTERN).fullmatch
 _is_symbol = re.compile(SYMBOL_PATTERN).fullmatch
 
-RESTING_TIMES = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
+RESTING_TIMES = (GTC, GTD, DAY)
 """With one of these what an order cannot trade at once may rest."""
 _NO_TERMS = Terms()
 _MAX_LIMIT = MAX_QUANTITY * 1000
@@ -42,10 +41,11 @@ _MAX_LIMIT = MAX_QUANTITY * 1000
 # An order's own terms, whatever the book holds
 
 
-def refuse_terms(command: PlaceOrder, rules: Instrument, time: int) -> Refusal | None:
+def refuse_terms(command: PlaceOrder, rules: Instrument, time: int, *, is_known: bool) -> Refusal | None:
+    """`is_known`: there is such an account, so it has a good name."""
     terms = command.terms or _NO_TERMS
     is_limit = command.type in LIMIT_TYPES
-    if not is_name(command.account):
+    if not is_known and not is_name(command.account):
         return Refusal(RejectReason.INVALID_ACCOUNT, "account")
     if command.client_order_id is not None and not is_name(command.client_order_id):
         return Refusal(RejectReason.INVALID_CLIENT_ORDER_ID, "client_order_id")
@@ -59,12 +59,7 @@ def refuse_terms(command: PlaceOrder, rules: Instrument, time: int) -> Refusal |
         return Refusal(RejectReason.PRICE_NOT_ALLOWED, "price")
     if command.price is not None and not 1 <= command.price <= MAX_PRICE:
         return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
-    if (
-        command.terms is None
-        and command.type is OrderType.LIMIT
-        and command.time_in_force is not TimeInForce.GTD
-        and not command.post_only
-    ):
+    if command.terms is None and command.type is LIMIT and command.time_in_force is not GTD and not command.post_only:
         return None  # what most orders are: nothing below can be wrong with it
     return (
         _refuse_stop_price(command, terms)
@@ -86,18 +81,16 @@ def _refuse_stop_price(command: PlaceOrder, terms: Terms) -> Refusal | None:
 
 
 def _refuse_time_in_force(command: PlaceOrder, terms: Terms, time: int) -> Refusal | None:
-    waits = command.time_in_force in (TimeInForce.GTD, TimeInForce.DAY)
-    if (command.type is OrderType.MARKET and waits) or (
-        terms.notional is not None and command.time_in_force is TimeInForce.FOK
-    ):
+    waits = command.time_in_force in (GTD, DAY)
+    if (command.type is OrderType.MARKET and waits) or (terms.notional is not None and command.time_in_force is FOK):
         return Refusal(RejectReason.TIME_IN_FORCE_NOT_ALLOWED, "time_in_force")
-    if command.time_in_force is TimeInForce.GTD and terms.expires_at is None:
+    if command.time_in_force is GTD and terms.expires_at is None:
         return Refusal(RejectReason.EXPIRY_REQUIRED, "expires_at")
-    if command.time_in_force is not TimeInForce.GTD and terms.expires_at is not None:
+    if command.time_in_force is not GTD and terms.expires_at is not None:
         return Refusal(RejectReason.EXPIRY_NOT_ALLOWED, "expires_at")
     if terms.expires_at is not None and terms.expires_at <= time:
         return Refusal(RejectReason.EXPIRY_IN_THE_PAST, "expires_at")
-    if command.post_only and not (command.type is OrderType.LIMIT and command.time_in_force in RESTING_TIMES):
+    if command.post_only and not (command.type is LIMIT and command.time_in_force in RESTING_TIMES):
         return Refusal(RejectReason.POST_ONLY_NOT_ALLOWED, "post_only")
     return None
 
@@ -179,7 +172,7 @@ def _would_trade(command: PlaceOrder, book: OrderBook) -> bool:
         assert command.terms is not None
         assert command.terms.stop_price is not None
         return book.has_reached(command.side, command.terms.stop_price)
-    if command.type is not OrderType.LIMIT or command.time_in_force not in RESTING_TIMES:
+    if command.type is not LIMIT or command.time_in_force not in RESTING_TIMES:
         return True
     return book.makers(command.side).reaches(command.price)
 
@@ -187,10 +180,10 @@ def _would_trade(command: PlaceOrder, book: OrderBook) -> bool:
 def market_limit(side: Side, protection_price: int | None, book: OrderBook) -> tuple[int | None, bool]:
     """How far an order without a price may trade, and whether that is its own protection price."""
     lowest, highest = book.band()
-    edge = highest if side is Side.BUY else lowest
+    edge = highest if side is BUY else lowest
     if protection_price is None or edge is None:
         return (edge, False) if protection_price is None else (protection_price, True)
-    tighter = min(protection_price, edge) if side is Side.BUY else max(protection_price, edge)
+    tighter = min(protection_price, edge) if side is BUY else max(protection_price, edge)
     return tighter, tighter == protection_price
 
 
@@ -227,7 +220,7 @@ def refuse_position(
     if limits.max_position is None:
         return None
     position = 0 if holding is None else holding.position
-    if (position if side is Side.BUY else -position) + waiting + quantity > limits.max_position:
+    if (position if side is BUY else -position) + waiting + quantity > limits.max_position:
         return Refusal(RejectReason.MAX_POSITION, "quantity", limit=limits.max_position)
     return None
 

@@ -50,7 +50,6 @@ from contracts.messages import (
     OrderReduced,
     OrdersCanceled,
     OrderTriggered,
-    OrderType,
     Outcome,
     PlaceOrder,
     Refusal,
@@ -62,17 +61,18 @@ from contracts.messages import (
     SetInstrumentStatus,
     SetKillSwitch,
     Side,
-    TimeInForce,
     TradeExecuted,
 )
 from contracts.views import Instrument, defined_instrument
 from matcher import checks
 from matcher.batch import Batch, refuse_conflicts
-from matcher.book import STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
+from matcher.book import BUY, FOK, GTC, IOC, LIMIT, STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
 from matcher.client_order_ids import ClientOrderIds, digest_of
 
 MAX_ID = 2**63
 _HASHED_TOGETHER = 4096
+_REQUESTED, _IMMEDIATE_OR_CANCEL = CancelReason.REQUESTED, CancelReason.IMMEDIATE_OR_CANCEL
+_NO_PREVENTION = SelfTradePrevention.NONE
 _state_encoder = msgspec.msgpack.Encoder()
 
 
@@ -119,9 +119,8 @@ class Work:
         traded[book] = (min(lowest, first_price, last_price), max(highest, first_price, last_price))
 
     def outcome(self) -> Outcome:
-        levels = []
-        for (side, price), level in self.levels.items():
-            levels.append(LevelChanged(side.symbol, side.side, price, level.quantity))
+        touched = self.levels.items()
+        levels = [LevelChanged(side.symbol, side.side, price, level.quantity) for (side, price), level in touched]
         outcome = Outcome(tuple(self.events), tuple(levels))
         self.events.clear()
         self.levels.clear()
@@ -210,15 +209,10 @@ class Engine:
             return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
         if command.client_order_id is not None and (known := self._known(command)):
             return known
+        if rested := self._rest_at_once(command, book, time, sequence):
+            return rested
         if refusal := self._refuse_place(command, book, time, None):
             return refusal
-        if (
-            command.terms is None
-            and command.type is OrderType.LIMIT
-            and command.time_in_force is TimeInForce.GTC
-            and not book.makers(command.side).reaches(command.price)
-        ):
-            return self._accept_to_rest(command, book, time, sequence)
         work = self._work
         self._accept(command, book, time, sequence, work)
         if work.traded is None and not self._triggered:
@@ -240,9 +234,9 @@ class Engine:
         is_free = book.is_free
         if not is_free and (refusal := checks.refuse_status(book.status)):
             return refusal
-        if refusal := checks.refuse_terms(command, book.instrument, time):
-            return refusal
         account = self._accounts.get(command.account)
+        if refusal := checks.refuse_terms(command, book.instrument, time, is_known=account is not None):
+            return refusal
         if account is not None and account.killed:
             return Refusal(RejectReason.KILL_SWITCH_ENGAGED, "account")
         if not is_free and (refusal := checks.refuse_prices(command, book)):
@@ -255,13 +249,34 @@ class Engine:
             return None
         return checks.refuse_by_market(command, book)
 
-    def _accept_to_rest(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int) -> Outcome:
-        """What happens most: a limit order that meets nobody. The same as `_accept`, by the shortest way."""
-        order = self._new_order(command, book, time, sequence)
-        self._open_order(order)
-        level = book.own(order.side).add(order)
-        accepted = OrderAccepted(order.order_id)
-        return Outcome((accepted,), (LevelChanged(order.symbol, order.side, level.price, level.quantity),))
+    def _rest_at_once(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int) -> Outcome | None:
+        """What happens most, by the shortest way: a plain limit order, nothing wrong with it, that meets nobody.
+
+        None for any other. It does what `_refuse_place` and `_accept` do, in a third of the time.
+        """
+        if command.terms is not None or command.post_only or not book.is_free:
+            return None
+        if command.type is not LIMIT or command.time_in_force is not GTC:
+            return None
+        holding = book.holdings.get(command.account)  # who has one has a good name
+        if holding is None or holding.account.killed or holding.account.limited:
+            return None
+        price, rules = command.price, book.instrument
+        if price is None or not 1 <= price <= MAX_PRICE:
+            return None
+        if not rules.min_quantity <= command.quantity <= rules.max_quantity or len(self._open) >= MAX_RESTING_ORDERS:
+            return None
+        if command.client_order_id is not None and not checks.is_name(command.client_order_id):
+            return None
+        own, makers = (book.bids, book.asks) if command.side is BUY else (book.asks, book.bids)
+        if (best := makers.best) is not None and best.key <= price * makers.sign:
+            return None
+        self._last_order_id = order_id = self._last_order_id + 1
+        if command.client_order_id is not None:
+            self._client_order_ids.add(command, order_id, sequence)
+        order = self._open[order_id] = holding.orders[order_id] = Order(command, order_id, time, holding)
+        level = own.add(order)
+        return Outcome((OrderAccepted(order_id),), (LevelChanged(own.symbol, own.side, price, level.quantity),))
 
     def _new_order(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int) -> Order:
         self._last_order_id += 1
@@ -308,7 +323,7 @@ class Engine:
             self._expiries.add((order.terms.expires_at, order.order_id))
 
     def _close_order(self, order: Order) -> None:
-        """The order is no longer open; it must be out of the book and the stops already."""
+        """The order is no longer open; it is out of the book and the stops already."""
         del self._open[order.order_id], order.holding.orders[order.order_id]
         if order.terms is not None:
             self._forget_expiry(order.terms.expires_at, order.order_id)
@@ -319,12 +334,14 @@ class Engine:
 
     def _withdraw(self, order: Order) -> PriceLevel | None:
         """Close an order and take it out of the book or the stops. Returns the price level that it left."""
-        book, level = order.holding.book, None
-        if order.level is None:
+        book, level = order.holding.book, order.level
+        if level is None:
             book.stops.remove(order)
         else:
-            level = book.own(order.side).remove(order)
-        self._close_order(order)
+            (book.bids if order.side is BUY else book.asks).remove(order)
+        del self._open[order.order_id], order.holding.orders[order.order_id]
+        if order.terms is not None:
+            self._forget_expiry(order.terms.expires_at, order.order_id)
         return level
 
     def _take_out(self, order: Order, work: Work) -> None:
@@ -345,7 +362,7 @@ class Engine:
             protection_price = None if order.terms is None else order.terms.protection_price
             limit, is_own_limit = checks.market_limit(order.side, protection_price, book)
         reason: CancelReason | None = None
-        if order.time_in_force is TimeInForce.FOK and not _can_fill(order, makers, limit, work.fills_left):
+        if order.time_in_force is FOK and not _can_fill(order, makers, limit, work.fills_left):
             reason = CancelReason.FILL_OR_KILL
         elif makers.reaches(limit):
             reason = self._trade(order, book, makers, limit, work)
@@ -397,11 +414,12 @@ class Engine:
     ) -> CancelReason | None:
         """Fill the taker from the best makers within its limit. Returns why its rest must be canceled, if so."""
         events, budget, symbol, side = work.events, work.budget, taker.symbol, taker.side
-        prevents = taker.terms is not None and taker.terms.self_trade_prevention is not SelfTradePrevention.NONE
+        prevents = taker.terms is not None and taker.terms.self_trade_prevention is not _NO_PREVENTION
         holding, taker_id, filled_before = taker.holding, taker.order_id, taker.quantity - taker.remaining
         direction = makers.sign  # 1 for a buyer, -1 for a seller
+        last_key = None if limit is None else limit * direction
         reason, first_price, price, touched, fills_left = None, 0, 0, None, work.fills_left
-        while (level := makers.best_within(limit)) is not None:
+        while (level := makers.best) is not None and (last_key is None or level.key <= last_key):
             maker = level.head
             assert maker is not None
             if budget is not None and not budget.reaches(level.price):
@@ -589,13 +607,13 @@ class Engine:
     # Canceling
 
     def _cancel(self, command: CancelOrder) -> Result:
-        order = self._find(command.order_id, command.accounts)
-        if order is None:
+        order, accounts = self._open.get(command.order_id), command.accounts
+        if order is None or (accounts is not None and not _is_of(order, accounts)):
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
-        if refusal := self._refuse_cancel(order):
+        if not order.holding.book.is_free and (refusal := self._refuse_cancel(order)):
             return refusal
         level = self._withdraw(order)
-        canceled = OrderCanceled(order.state, CancelReason.REQUESTED)
+        canceled = OrderCanceled(order.state, _REQUESTED)
         if level is None:
             return Outcome((canceled,))
         return Outcome((canceled,), (LevelChanged(order.symbol, order.side, level.price, level.quantity),))
@@ -696,7 +714,7 @@ class Engine:
         if refusal := self._refuse_place(item, book, time, batch):
             return refusal
         batch.place(item, _expected_quantity(item, book) or 0)
-        rests = item.type is OrderType.LIMIT and item.time_in_force in checks.RESTING_TIMES
+        rests = item.type is LIMIT and item.time_in_force in checks.RESTING_TIMES
         if rests and item.price is not None and batch.crosses_itself(item.symbol, item.side, item.price):
             return checks.refuse_to_trade(item.post_only, book, "post_only", "symbol")
         return None
@@ -965,10 +983,10 @@ def _waiting_quantity(holding: Holding, side: Side, batch: Batch | None) -> int:
 
 def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: int) -> bool:
     """Is there enough for the whole order within the limit, from at most this many makers, own ones left out?"""
-    prevention = SelfTradePrevention.NONE if order.terms is None else order.terms.self_trade_prevention
+    prevention = _NO_PREVENTION if order.terms is None else order.terms.self_trade_prevention
     needed = order.remaining
     for maker, quantity, is_first in makers.slices(limit):
-        is_own = prevention is not SelfTradePrevention.NONE and maker.holding is order.holding
+        is_own = prevention is not _NO_PREVENTION and maker.holding is order.holding
         if is_own and prevention is not SelfTradePrevention.CANCEL_OLDEST:
             return False
         if is_own and not is_first:
@@ -985,7 +1003,7 @@ def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: in
 def _reason_not_to_rest(order: Order, makers: BookSide, is_own_limit: bool) -> CancelReason | None:
     """Why what is left of an order that has done its trading must not rest, if so."""
     if order.price is not None:
-        return CancelReason.IMMEDIATE_OR_CANCEL if order.time_in_force is TimeInForce.IOC else None
+        return _IMMEDIATE_OR_CANCEL if order.time_in_force is IOC else None
     if makers.best is None:
         return CancelReason.NO_LIQUIDITY
     return CancelReason.PROTECTION_PRICE if is_own_limit else CancelReason.PRICE_BAND
