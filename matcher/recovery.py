@@ -86,7 +86,7 @@ async def _followed(
     async with JournalReader(connection, replay.chain.sequence + 1) as reader:
         async for messages in reader:
             for sequence, payload in messages:
-                replay.follow(sequence, payload)
+                replay.apply(sequence, payload)
                 _check_recorded(replay, recorded)
                 yield sequence
                 if steady() > turn_ends:
