@@ -31,6 +31,7 @@ class Readiness(Struct, frozen=True):
 
 class _Status(Struct):
     sequence: int
+    serving: bool = True
 
 
 _decoder = msgspec.json.Decoder(_Status)
@@ -42,23 +43,34 @@ class Health:
 
     async def check(self) -> Readiness:
         matcher, recorder, broadcaster = await asyncio.gather(
-            self._sequence(MATCHER_STATUS), self._sequence(RECORDER_STATUS), self._sequence(BROADCASTER_STATUS)
+            self._status(MATCHER_STATUS), self._status(RECORDER_STATUS), self._status(BROADCASTER_STATUS)
         )
-        return readiness(self._connection.is_connected, matcher, recorder, broadcaster)
+        stalled = matcher is not None and not matcher.serving
+        return readiness(self._connection.is_connected, _of(matcher), _of(recorder), _of(broadcaster), stalled=stalled)
 
-    async def _sequence(self, subject: str) -> int | None:
-        """The journal sequence that a service is at; None if it does not answer."""
+    async def _status(self, subject: str) -> _Status | None:
+        """What a service says of itself; None if it does not answer."""
         try:
             answer = await ask(self._connection, subject, b"{}", _TIMEOUT_SECONDS, "matcher_unavailable")
         except Declined:
             return None
-        return _decoder.decode(answer).sequence
+        return _decoder.decode(answer)
 
 
-def readiness(connected: bool, matcher: int | None, recorder: int | None, broadcaster: int | None) -> Readiness:
+def _of(status: _Status | None) -> int | None:
+    return None if status is None else status.sequence
+
+
+def readiness(
+    connected: bool, matcher: int | None, recorder: int | None, broadcaster: int | None, *, stalled: bool = False
+) -> Readiness:
+    """From the journal sequence that each service is at, None if it does not answer.
+
+    `stalled`: the journal has not taken the matcher's last commit for a while.
+    """
     checks = {
         "nats": Check(ok=True) if connected else Check(ok=False, detail="not connected"),
-        "matcher": _answered(matcher),
+        "matcher": Check(ok=False, detail="the journal takes no writes now") if stalled else _answered(matcher),
         "recorder": _recorder(matcher, recorder),
         "broadcaster": _answered(broadcaster),
     }

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 WRONG_LAST_SEQUENCE = 10071
 _ACK_TIMEOUT_SECONDS = 2.0
 _RETRY_ACK_TIMEOUT_SECONDS = 0.5
-"""Once one was lost the journal's leader has perhaps gone: the next one is to be found soon. Trying again is harmless."""
+"""Once one was lost the journal's leader has perhaps gone, and the next is to be found soon. Trying is harmless."""
 _RETRY_SECONDS = 0.1
 _ANSWER_SECONDS = 1.0
 

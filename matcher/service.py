@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from contracts.messages import DefineInstrument
+from contracts.messages import DefineInstrument, RequestRefusal, RequestRefused
 from contracts.subjects import (
     MATCHER_HANDOVER,
     MATCHER_INSTRUMENTS,
@@ -25,7 +26,7 @@ from contracts.subjects import (
     MATCHER_TAKEN_OVER,
     ORDERS_SUBMIT,
 )
-from matcher.broker import MonitorUnreachable, check_broker
+from matcher.broker import MonitorUnreachable, check_broker, watch_brokers
 from matcher.engine import Engine
 from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
 from matcher.lease import ANYONE, Lease
@@ -51,6 +52,10 @@ _SUCCESSION_SECONDS = 0.02
 _ANSWER_SECONDS = 0.2
 _CLOCK_SECONDS = 0.05
 """How late an expiry may be noticed. No order trades after it: a commit at that time expires it first."""
+_STALLED_SECONDS = 2.0
+_STALLED = msgspec.msgpack.encode(
+    RequestRefused(RequestRefusal.OVERLOADED, "the journal takes no writes now, and what was sent before waits for it")
+)
 _json = msgspec.json.Encoder()
 
 
@@ -104,6 +109,7 @@ async def _lead(connection: Client, settings: Settings, replay: Replay, lease: L
         _recheck_on_reconnect(matcher, settings),
         _until_patience_ends(stop),
         matcher.advance_forever(),
+        watch_brokers(connection, settings),
         keep_taking(files, settings, lambda: replay.chain.sequence, matcher.at_rest, matcher.has_standby),
         trim_forever(connection, settings, lambda: min(files.sequences(), default=None), matcher.confirm),
     )
@@ -151,6 +157,8 @@ class Matcher:
     _requests: Subscription | None = None
     _confirmed_after_reconnects: int = 0
     _in_doubt: bool = False
+    _stalled_at: float = math.inf
+    """When the commit that is on its way has taken so long that the journal cannot be said to take any."""
 
     async def announce(self) -> None:
         """Tell an older matcher, which may have slept through it, that its time is over; then take requests."""
@@ -286,7 +294,9 @@ class Matcher:
     async def _commit(self, sealed: Sealed) -> None:
         try:
             if sealed.payload is not None:
+                self._stalled_at = steady() + _STALLED_SECONDS
                 await write_commit(self.connection, sealed.sequence, sealed.payload)
+                self._stalled_at = math.inf
             else:
                 await self._confirm_end(sealed.sequence)
         except Fenced as error:
@@ -328,9 +338,14 @@ class Matcher:
             # The client finds out as after any lost answer; the command itself is durable.
             log.warning("an answer could not be sent: %s", error or type(error).__name__)
 
+    @property
+    def _is_stalled(self) -> bool:
+        """Too few of its nodes are there, or its disk is full: what comes now is told so at once, and need not wait."""
+        return steady() > self._stalled_at
+
     async def _on_request(self, message: Msg) -> None:
         try:
-            turned_away = self.sequencer.submit(message.reply, message.data, now())
+            turned_away = _STALLED if self._is_stalled else self.sequencer.submit(message.reply, message.data, now())
         except Exception:
             # The engine may be half changed. The journal is not: end here, before anything of it can be written.
             log.exception("stopping at once: a command could not be carried out")
@@ -364,7 +379,7 @@ class Matcher:
                 "resting_orders": self.sequencer.engine.resting_orders,
                 "backlog": self.sequencer.backlog,
                 "snapshot": max(self.snapshots.sequences(), default=None),
-                "serving": True,
+                "serving": not self._is_stalled,
                 "pid": os.getpid(),
             }
         )

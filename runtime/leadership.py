@@ -1,9 +1,10 @@
 """Whether what a stream's leader says is how things are, or how they were before it was replaced unawares.
 
-Of a cluster's nodes one leads each stream and answers for it. One that is cut off from the others, or was paused, goes
-on answering for up to ten seconds from what it knew, while another leads already. It can store nothing in that time,
-and what it shows was stored; but what has come since is missing from it: a journal read there ends too early, a
-revoked key is still good. Where that matters, ask here (docs/decisions/0024).
+Of a cluster's nodes one leads each stream and answers for it. One that is cut off from the others goes on leading for
+up to twenty seconds, and after that answers without a leader, from what it knew, while the others have gone on; one
+that was paused does so for a moment. It can store nothing in that time, and what it shows was stored; but what has come
+since is missing from it: a journal read there ends too early, a revoked key is still good. Where that matters, ask here
+(docs/decisions/0024).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from nats.js.api import StreamInfo
 from runtime.clock import steady
 
 _RETRY_SECONDS = 0.1
+_PATIENCE_SECONDS = 5.0
 _ALONE_SECONDS = 5.0
 _NANOSECONDS = 1_000_000_000
 
@@ -21,8 +23,9 @@ _NANOSECONDS = 1_000_000_000
 async def certain_stream_info(connection: Client, stream: str) -> StreamInfo:
     """What the leader says, once it is certain that it still led after this was called. Raises as stream_info does.
 
-    It leads when most of the nodes have answered it since: those that have followed another refuse it. They do so at
-    least once a second, so that is what it takes. A server without replicas of the stream is certain at once.
+    It leads when most of the nodes have answered it since: those that follow another refuse it. They do so at least
+    once a second, so this takes a second or two. A server without replicas of the stream is certain at once. One that
+    has lost the others never is: that is a TimeoutError as well.
     """
     began = steady()
     certain: StreamInfo | None = None
@@ -35,6 +38,8 @@ async def certain_stream_info(connection: Client, stream: str) -> StreamInfo:
             return info
         else:
             certain = info  # it could have been just about to read that it is refused: then it no longer answers
+        if steady() - began > _PATIENCE_SECONDS:
+            raise TimeoutError(f"whoever answers for stream {stream} has lost the other nodes")
         await asyncio.sleep(_RETRY_SECONDS)
 
 
@@ -60,4 +65,4 @@ def _followers(info: StreamInfo) -> list[int]:
 
 
 def _leader(info: StreamInfo) -> str | None:
-    return info.cluster and info.cluster.leader
+    return None if info.cluster is None else info.cluster.leader
