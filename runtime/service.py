@@ -36,6 +36,7 @@ def run(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -
         format=f"%(asctime)s {name} %(levelname)s %(message)s",
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    os.umask(0o077)  # what is written here, snapshots with everybody's orders, is for nobody else on this machine
     gc.freeze()  # the modules stay; and what services do leaves few cycles behind, so the collector may come less often
     gc.set_threshold(_COLLECT_AFTER)
     code = _outcome(main)

@@ -43,7 +43,7 @@ class SnapshotFiles:
 
     def write_aside(self, parts: Iterable[bytes], sequence: int) -> Path:
         """Store a body, on disk when this returns, under a name that readers pass over."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = self.folder / f"{self.name}-{sequence:0{_DIGITS}d}.{os.getpid()}.tmp"
         try:
             self._write(aside, parts)

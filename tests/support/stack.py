@@ -31,11 +31,12 @@ class Stack:
 
     data: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def _program(self) -> Program:
-        command = (*_COMMAND, "--data", str(self.data))
+        command = (*_COMMAND, "--data", str(self.data), *self.options)
         return Program(name="up", command=command, stop_seconds=60)
 
     @property
@@ -135,9 +136,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running_stack(environment: Mapping[str, str] | None = None, options: tuple[str, ...] = ()) -> Iterator[Stack]:
     with temporary_folder() as folder:
-        stack = Stack(folder / "data", environment or {})
+        stack = Stack(folder / "data", environment or {}, options)
         try:
             stack.start()
             yield stack
