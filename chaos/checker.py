@@ -476,7 +476,7 @@ def _in_order(
     who: str, due: Sequence[tuple[Any, int]], shown: Sequence[Any], seen: TradesSeen | UpdatesSeen
 ) -> Iterator[Violation]:
     """`due`: the numbers of what is to be shown, in order, each with its journal sequence; `shown`: those that were."""
-    for before, number in pairwise(shown):
+    for before, number in pairwise(sorted(shown) if seen.is_unordered else shown):
         if number <= before:
             yield Violation("stream", f"{who}: {number} came after {before}")
             return

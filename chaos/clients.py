@@ -27,6 +27,7 @@ from runtime.clock import now
 _PAUSE_SECONDS = (0.005, 0.08)
 _ANSWER_SECONDS = 9.0
 _DEPTH_LEVELS = 50
+_REST_SECONDS = 0.1
 
 
 @dataclass
@@ -71,9 +72,12 @@ class Trader:
     def name(self) -> str:
         return self.wishes.account
 
-    async def trade(self, stopping: asyncio.Event) -> None:
+    async def trade(self, stopping: asyncio.Event, resting: asyncio.Event) -> None:
         chance = self.wishes.chance
         while not stopping.is_set():
+            if resting.is_set():
+                await asyncio.sleep(_REST_SECONDS)
+                continue
             if self.reads is not None and chance.random() < 0.15:
                 await self.reads.look(self)
             else:
@@ -234,8 +238,11 @@ class Deferred:
     log: Log
     waiting: dict[str, Operation] = field(default_factory=dict)
 
-    async def trade(self, wishes: Wishes, stopping: asyncio.Event) -> None:
+    async def trade(self, wishes: Wishes, stopping: asyncio.Event, resting: asyncio.Event) -> None:
         while not stopping.is_set():
+            if resting.is_set():
+                await asyncio.sleep(_REST_SECONDS)
+                continue
             await self._defer(wishes.place(now()))
             await self.collect()
             await asyncio.sleep(wishes.chance.uniform(0.1, 0.4))

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from chaos.launch import CONTROLLED, PROXIES, ROOT, TARGETS
+from chaos.loop_disk import LoopDisk
 from chaos.proxy import Proxy, proxy_before
 from chaos.service import make_clock
 from cli.errors import CommandError
@@ -49,6 +50,8 @@ class Exchange:
     ws_port: int = field(default_factory=lambda: free_port("127.0.0.1"))
     nats_port: int = field(default_factory=lambda: free_port("127.0.0.1"))
     process: subprocess.Popen[bytes] | None = None
+    disk: LoopDisk | None = None
+    """The disk that holds `data`, if it is one of its own."""
 
     # Where it is
 

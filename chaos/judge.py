@@ -68,7 +68,7 @@ async def _records(run: Run, crowd: Crowd) -> Records:
     for watcher in crowd.watchers:
         watcher.finish()
     seen: list[TradesSeen | UpdatesSeen] = [each for watcher in crowd.watchers for each in watcher.finished]
-    seen += crowd.nats_watcher.seen()
+    seen += crowd.nats_watcher.seen(is_unordered=run.held_up)
     hashes = []
     if told := await _ask(run, MATCHER_STATE_HASH):
         hashes.append(StateHash("the matcher", told["sequence"], bytes.fromhex(told["hash"])))

@@ -85,7 +85,8 @@ class TradesSeen:
 
     `after`: the trade before the first one due, None if the subscription began wherever it began. `is_lossy`: what the
     reader missed while it was away is not made up for, so a gap is no lie, but order and content must be right.
-    `until`: the stream said that everything up to this journal sequence had been sent.
+    `until`: the stream said that everything up to this journal sequence had been sent. `is_unordered`: what was held up
+    in a slow connection may come behind what went over the next one; but still nothing twice.
     """
 
     client: str
@@ -94,13 +95,14 @@ class TradesSeen:
     symbol: str | None = None
     is_lossy: bool = False
     until: int | None = None
+    is_unordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UpdatesSeen:
     """Changes of an account's orders as one unbroken subscription showed them: (sequence, index, order id, event).
 
-    `after`, `until` and `is_lossy` as for TradesSeen; `after` is a sequence and an index.
+    `after` is a sequence and an index; the rest is as for TradesSeen.
     """
 
     client: str
@@ -109,6 +111,7 @@ class UpdatesSeen:
     after: tuple[int, int] | None = None
     is_lossy: bool = False
     until: int | None = None
+    is_unordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One run on one exchange: clients trade, faults come, and each time it is measured how long until orders go again."""
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from chaos.clients import Deferred, Log, OverNats, OverWebSocket, Reads, Rest, Trader, list_instruments, rest_client
 from chaos.exchange import Exchange, NotReady
@@ -17,7 +19,9 @@ from chaos.records import Done
 from chaos.results import Injected
 from chaos.watchers import NatsWatcher, Watcher
 from chaos.workload import SYMBOLS, Wishes
+from contracts.subjects import RECORDER_STATUS
 from runtime.connection import close, connect
+from runtime.journal import journal_state
 
 _PROBE_SECONDS = 0.05
 _MOST_PROBES = 40
@@ -50,6 +54,18 @@ class Run:
     broken: list[str] = field(default_factory=list)
     """Promises that a fault itself saw broken."""
     begun: float = field(default_factory=time.monotonic)
+    held_up: bool = False
+    """Whether what the broadcaster published may have been held up in an old connection, behind a new one."""
+    resting: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the exchange is down on purpose: clients wait."""
+
+    async def positions(self) -> tuple[int, int]:
+        """How far Postgres is, and the end of the journal; zeros while one of them cannot be asked."""
+        try:
+            reply = await self.connection.request(RECORDER_STATUS, b"{}", timeout=2)
+            return int(json.loads(reply.data)["sequence"]), (await journal_state(self.connection)).last_seq
+        except (NatsError, TimeoutError, ValueError, KeyError):
+            return 0, 0
 
     async def inject(self, kind: str, fault: "Callable[[Run], Awaitable[str]]") -> None:
         """One fault, and the time until orders and reads go again."""
@@ -66,7 +82,7 @@ class Run:
 
     async def until_served(self, over: float) -> tuple[float, float]:
         """How long after `over` an order was acknowledged, and could be read back."""
-        order_id = await self._until_acknowledged()
+        order_id = await self.until_acknowledged()
         orders = time.monotonic() - over
         deadline = time.monotonic() + _RECOVERY_SECONDS
         while not await self.reads.order(self.prober, order_id):
@@ -75,7 +91,7 @@ class Run:
             await asyncio.sleep(_PROBE_SECONDS)
         return orders, time.monotonic() - over
 
-    async def _until_acknowledged(self) -> int:
+    async def until_acknowledged(self) -> int:
         """Orders go out again and again; the first answer counts, whichever it is for."""
         deadline = time.monotonic() + _RECOVERY_SECONDS
         under_way: set[asyncio.Task[object]] = set()
@@ -112,11 +128,11 @@ class Crowd:
     _trading: list[asyncio.Task[None]] = field(default_factory=list)
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def start(self, seed: int) -> None:
+    async def start(self, seed: int, resting: asyncio.Event) -> None:
         await self.nats_watcher.start()
         wishes = Wishes("deferred", random.Random(seed))
-        self._trading = [asyncio.create_task(trader.trade(self._stopping)) for trader in self.traders]
-        self._trading.append(asyncio.create_task(self.deferred.trade(wishes, self._stopping)))
+        self._trading = [asyncio.create_task(trader.trade(self._stopping, resting)) for trader in self.traders]
+        self._trading.append(asyncio.create_task(self.deferred.trade(wishes, self._stopping, resting)))
         self._watching = [asyncio.create_task(watcher.watch(self._leaving)) for watcher in self.watchers]
 
     def check(self) -> None:
@@ -151,7 +167,7 @@ async def running(exchange: Exchange, seed: int, schedule: random.Random) -> Asy
             reads = Reads(exchange, http)
             prober = Trader(Wishes("prober", random.Random(seed)), log, Rest(exchange, http).ask)
             run = Run(exchange, schedule, log, http, connection, prober, reads, exchange.work)
-            await crowd.start(seed)
+            await crowd.start(seed, run.resting)
             try:
                 yield run, crowd
             finally:

@@ -161,8 +161,8 @@ class NatsWatcher:
         change = (update["sequence"], update["index"], update["order"]["order_id"], update["event"])
         self.updates.append(change)
 
-    def seen(self) -> list[TradesSeen | UpdatesSeen]:
+    def seen(self, *, is_unordered: bool) -> list[TradesSeen | UpdatesSeen]:
         return [
-            TradesSeen(self.name, tuple(self.trades), is_lossy=True),
-            UpdatesSeen(self.name, self.account, tuple(self.updates), is_lossy=True),
+            TradesSeen(self.name, tuple(self.trades), is_lossy=True, is_unordered=is_unordered),
+            UpdatesSeen(self.name, self.account, tuple(self.updates), is_lossy=True, is_unordered=is_unordered),
         ]
