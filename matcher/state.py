@@ -233,6 +233,8 @@ def _restore(engine: Engine, parts: Iterable[_Part]) -> None:
     for part in parts:
         match part:
             case Core():
+                assert not engine._accounts, "a second core"
+                assert not engine._books, "a second core"
                 _restore_core(engine, part)
                 jobs = part.cancelations
             case Resting():
@@ -284,6 +286,7 @@ def _restore_orders(engine: Engine, rows: list[Row]) -> list[Order]:
     opened, books = engine._open, engine._books
     for state, hidden in rows:
         holding = books[state.symbol].holdings[state.account]
+        assert state.order_id not in opened, "an order in two places"
         order = Order.restored(state, hidden, holding)
         opened[order.order_id] = holding.orders[order.order_id] = order
         if state.terms is not None and state.terms.expires_at is not None:
