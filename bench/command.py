@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _forget_settings()
+    forget_settings()
     try:
         _run(QUICK if arguments.quick else FULL, arguments)
     except (NotStarted, WrongAnswer, TimeoutError) as error:
@@ -60,7 +60,7 @@ def _run(scale: Scale, arguments: argparse.Namespace) -> None:
         DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}"))
 
 
-def _forget_settings() -> None:
+def forget_settings() -> None:
     """What is measured runs with its defaults, whatever the caller's own exchange is told by the environment."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""A crowd of strangers: requests on schedule whether or not earlier ones are answered, at many times what fits.
+"""A crowd of strangers: requests on schedule whether or not earlier ones are answered, many times more than fit.
 
 Like bench.load's open loop, but without a task or a future for each request: what the crowd spends on a refused
 request, the exchange cannot spend on an accepted one. Requests and answers are bytes; what is kept of each is when it
@@ -7,11 +7,11 @@ was due, how long its answer took from then on, and its status.
 
 import asyncio
 import json
+import re
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -25,19 +25,21 @@ _TICK_SECONDS = 0.0005
 _PATIENCE_SECONDS = 1.0
 """How long a member of the crowd waits for a free connection."""
 _LAST_SECONDS = 6.0
-"""How long answers are waited for after the last request: longer than the exchange takes to call a result unknown."""
+"""How long answers are waited for at the end: longer than the exchange takes to call a result unknown."""
+
+OnAnswer = Callable[[int, bytes], None]
+"""Is told the number of a request, and its answer."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of each request, by its number."""
+    """What became of each request, by its number. Times are those of time.perf_counter()."""
 
-    started: float = 0.0
     due: "array[float]" = field(default_factory=lambda: array("d"))
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
     """From when it was due to its answer."""
     status: "array[int]" = field(default_factory=lambda: array("H"))
-    answered: int = 0
+    settled: int = 0
 
     def begin(self, due: float) -> int:
         self.due.append(due)
@@ -48,115 +50,115 @@ class Tally:
     def end(self, number: int, status: int) -> None:
         self.seconds[number] = time.perf_counter() - self.due[number]
         self.status[number] = status
-        self.answered += 1
+        self.settled += 1
+
+    def give_up(self) -> None:
+        self.settled += 1
 
 
-Send = Callable[[int, float], None]
-"""Sends request `number`, due at a moment of time.perf_counter()."""
+class Crowd:
+    """What HTTP and NATS have in common. `tally` goes on over any number of storms."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.on_answer: OnAnswer | None = None
+
+    def send(self, number: int, payload: bytes) -> None:
+        raise NotImplementedError
+
+    def answered(self, number: int, status: int, answer: bytes) -> None:
+        self.tally.end(number, status)
+        if self.on_answer is not None:
+            self.on_answer(number, answer)
+
+    async def storm(self, payloads: Sequence[bytes], per_second: float, seconds: float) -> range:
+        """Requests on schedule, from the first payload to the last and over again. Returns their numbers."""
+        first, count, over = len(self.tally.due), int(per_second * seconds), asyncio.Event()
+        sent, started = 0, time.perf_counter()
+
+        def send_what_is_due() -> None:
+            nonlocal sent
+            due = min(count, 1 + int((time.perf_counter() - started) * per_second))
+            for number in range(sent, due):
+                self.send(self.tally.begin(started + number / per_second), payloads[number % len(payloads)])
+            sent = due
+            if sent == count:
+                over.set()
+
+        with ticking(_TICK_SECONDS, send_what_is_due):
+            await over.wait()
+        return range(first, first + count)
+
+    async def press(self, payloads: Sequence[bytes], in_flight: int, seconds: float) -> range:
+        """Always so many in flight, which is what the exchange does when nobody asks for more."""
+        first, ends, before = len(self.tally.due), time.perf_counter() + seconds, self.on_answer
+
+        def send_next(number: int = 0, answer: bytes = b"") -> None:
+            if (now := time.perf_counter()) < ends:
+                self.send(self.tally.begin(now), payloads[(len(self.tally.due) - first) % len(payloads)])
+
+        self.on_answer = send_next
+        for _ in range(in_flight):
+            send_next()
+        await asyncio.sleep(seconds)
+        self.on_answer = before
+        await self.settle()
+        return range(first, len(self.tally.due))
+
+    async def settle(self) -> None:
+        """Return when everything is answered, or when no answer can be expected any more."""
+        deadline = time.perf_counter() + _LAST_SECONDS
+        while self.tally.settled < len(self.tally.due) and time.perf_counter() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
-async def on_schedule(send: Send, per_second: float, seconds: float) -> None:
-    """Call `send` for each request when it is due."""
-    count, sent, over = int(per_second * seconds), 0, asyncio.Event()
-    started = time.perf_counter()
-
-    def send_what_is_due() -> None:
-        nonlocal sent
-        due = min(count, 1 + int((time.perf_counter() - started) * per_second))
-        for number in range(sent, due):
-            send(number, started + number / per_second)
-        sent = due
-        if sent == count:
-            over.set()
-
-    with ticking(_TICK_SECONDS, send_what_is_due):
-        await over.wait()
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
 
 
 # HTTP
 
 
-class HttpCrowd:
-    """Any number of HTTP clients, over connections that stay open and carry one request at a time."""
+class HttpCrowd(Crowd):
+    """HTTP clients on connections that stay open and carry one request at a time."""
 
     def __init__(self, connections: int) -> None:
+        super().__init__()
         self._count = connections
-        self.idle: deque[_HttpConnection] = deque()
-        self.waiting: deque[tuple[int, bytes]] = deque()
-        self.tally = Tally()
-        self.on_answer: Callable[[int, bytes], None] | None = None
+        self._idle: deque[_HttpConnection] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
         self._all: list[_HttpConnection] = []
-        self._in_flight_most: int | None = None
-        self._next: Callable[[], bytes] | None = None
 
     async def open(self, url: str) -> None:
-        parts = urlsplit(url)
+        host, port = _address(url)
         loop = asyncio.get_running_loop()
         for _ in range(self._count):
-            _, connection = await loop.create_connection(lambda: _HttpConnection(self), parts.hostname, parts.port)
+            _, connection = await loop.create_connection(lambda: _HttpConnection(self), host, port)
             self._all.append(connection)
-            self.idle.append(connection)
+            self._idle.append(connection)
 
     def close(self) -> None:
         for connection in self._all:
             connection.close()
 
-    async def storm(self, requests: Sequence[bytes], per_second: float, seconds: float) -> Tally:
-        """Requests on schedule, from the first to the last and over again."""
-        self.tally = tally = Tally(time.perf_counter())
-
-        def send(number: int, due: float) -> None:
-            self._send(tally.begin(due), requests[number % len(requests)])
-
-        await on_schedule(send, per_second, seconds)
-        await self._settled(tally)
-        return tally
-
-    async def press(self, requests: Sequence[bytes], in_flight: int, seconds: float) -> Tally:
-        """Always so many in flight: what the exchange does when nobody asks for more."""
-        self.tally = tally = Tally(time.perf_counter())
-        ends = tally.started + seconds
-
-        def send_next() -> None:
-            if (now := time.perf_counter()) < ends:
-                number = tally.begin(now)
-                self._send(number, requests[number % len(requests)])
-
-        self.on_answer = lambda number, answer: send_next()
-        for _ in range(in_flight):
-            send_next()
-        await asyncio.sleep(seconds)
-        await self._settled(tally)
-        self.on_answer = None
-        return tally
-
-    def _send(self, number: int, request: bytes) -> None:
-        if self.idle:
-            self.idle.pop().send(number, request)
+    def send(self, number: int, payload: bytes) -> None:
+        if self._idle:
+            self._idle.pop().send(number, payload)
         else:
-            self.waiting.append((number, request))
+            self._waiting.append((number, payload))
 
-    def done(self, connection: "_HttpConnection", number: int, answer: bytes) -> None:
-        self.tally.end(number, int(answer[9:12]))
-        if self.on_answer is not None:
-            self.on_answer(number, answer)
+    def free(self, connection: "_HttpConnection") -> None:
         too_late = time.perf_counter() - _PATIENCE_SECONDS
-        while self.waiting:
-            number, request = self.waiting.popleft()
+        while self._waiting:
+            number, payload = self._waiting.popleft()
             if self.tally.due[number] >= too_late:
-                connection.send(number, request)
+                connection.send(number, payload)
                 return
-            self.tally.answered += 1  # given up
-        self.idle.append(connection)
-
-    def lost(self, number: int | None) -> None:
-        if number is not None:
-            self.tally.answered += 1
-
-    async def _settled(self, tally: Tally) -> None:
-        deadline = time.perf_counter() + _LAST_SECONDS
-        while tally.answered < len(tally.due) and time.perf_counter() < deadline:
-            await asyncio.sleep(0.01)
+            self.tally.give_up()
+        self._idle.append(connection)
 
 
 class _HttpConnection(asyncio.Protocol):
@@ -168,11 +170,12 @@ class _HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not instances of it
 
-    def send(self, number: int, request: bytes) -> None:
+    def send(self, number: int, payload: bytes) -> None:
         self._number = number
-        self._transport.write(request)
+        self._transport.write(payload)
 
     def close(self) -> None:
+        self._number = None
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -183,38 +186,39 @@ class _HttpConnection(asyncio.Protocol):
         self._received = b""
         number, self._number = self._number, None
         if number is not None:
-            self._crowd.done(self, number, received)
+            self._crowd.answered(number, int(received[9:12]), received)
+            self._crowd.free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._crowd.lost(self._number)
-        self._number = None
+        if self._number is not None:
+            self._crowd.tally.give_up()
 
 
 # NATS
 
 
-class NatsCrowd:
-    """Requests over one connection to NATS, any number at once. `status` reads an answer: head, headers, content."""
+_ERROR_CODE = re.compile(rb"\r\nNats-Service-Error-Code: *([0-9]{3})|^NATS/1.0 ([0-9]{3})")
 
-    def __init__(self, status: Callable[[bytes, bytes], int]) -> None:
-        self.tally = Tally()
-        self._status = status
-        self._numbers: dict[bytes, int] = {}
-        self._press: Callable[[], None] | None = None
-        self._generation = 0
+
+class NatsCrowd(Crowd):
+    """Requests to one subject over one connection, any number at once."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__()
+        self._subject = subject.encode()
 
     async def open(self, url: str) -> None:
         parts = urlsplit(url)
+        inbox = f"_INBOX_{parts.username or 'crowd'}.crowd{time.perf_counter_ns()}.".encode()
+        self._inbox, self._prefix = inbox, len(inbox)
         loop = asyncio.get_running_loop()
-        self._inbox = f"_INBOX_{parts.username or 'crowd'}.crowd{time.perf_counter_ns()}".encode()
-        transport, self._protocol = await loop.create_connection(lambda: _NatsConnection(self), parts.hostname, parts.port)
-        self._transport = cast(asyncio.Transport, transport)
-        login = {"verbose": False, "headers": True, "no_responders": True}
+        self._transport, protocol = await loop.create_connection(lambda: _NatsConnection(self), *_address(url))
+        login: dict[str, object] = {"verbose": False, "headers": True, "no_responders": True}
         if parts.username:
             login |= {"user": parts.username, "pass": parts.password or ""}
-        words = [b"CONNECT " + json.dumps(login).encode(), b"SUB " + self._inbox + b".* 1", b"PING", b""]
+        words = [b"CONNECT " + json.dumps(login).encode(), b"SUB %b* 1" % inbox, b"PING", b""]
         self._transport.write(b"\r\n".join(words))
-        await asyncio.wait_for(self._protocol.ready.wait(), 5)
+        await asyncio.wait_for(protocol.ready.wait(), 5)
 
     def close(self) -> None:
         self._transport.close()
@@ -222,55 +226,14 @@ class NatsCrowd:
     def pong(self) -> None:
         self._transport.write(b"PONG\r\n")
 
-    async def storm(self, subject: str, payloads: Sequence[bytes], per_second: float, seconds: float) -> Tally:
-        """Requests on schedule, from the first payload to the last and over again."""
-        send = self._begin(subject, payloads)
-        await on_schedule(send, per_second, seconds)
-        await self._settled()
-        return self.tally
-
-    async def press(self, subject: str, payloads: Sequence[bytes], in_flight: int, seconds: float) -> Tally:
-        """Always so many in flight."""
-        send = self._begin(subject, payloads)
-        ends = time.perf_counter() + seconds
-
-        def send_next() -> None:
-            if (now := time.perf_counter()) < ends:
-                send(len(self.tally.due), now)
-
-        self._press = send_next
-        for _ in range(in_flight):
-            send_next()
-        await asyncio.sleep(seconds)
-        await self._settled()
-        self._press = None
-        return self.tally
-
-    def _begin(self, subject: str, payloads: Sequence[bytes]) -> Send:
-        self.tally = tally = Tally(time.perf_counter())
-        self._generation += 1
-        prefix = b"%s.%d-" % (self._inbox, self._generation)
-        head = b"PUB %s %s" % (subject.encode(), prefix)
-        write, count = self._transport.write, len(payloads)
-        self._prefix = len(prefix)
-        self._marker = prefix
-
-        def send(number: int, due: float) -> None:
-            payload = payloads[number % count]
-            write(b"%s%d %d\r\n%s\r\n" % (head, tally.begin(due), len(payload), payload))
-
-        return send
+    def send(self, number: int, payload: bytes) -> None:
+        head = b"PUB %b %b%d %d\r\n" % (self._subject, self._inbox, number, len(payload))
+        self._transport.write(b"%b%b\r\n" % (head, payload))
 
     def on_message(self, subject: bytes, headers: bytes, content: bytes) -> None:
-        if subject.startswith(self._marker):
-            self.tally.end(int(subject[self._prefix :]), self._status(headers, content))
-            if self._press is not None:
-                self._press()
-
-    async def _settled(self) -> None:
-        deadline = time.perf_counter() + _LAST_SECONDS
-        while self.tally.answered < len(self.tally.due) and time.perf_counter() < deadline:
-            await asyncio.sleep(0.01)
+        found = _ERROR_CODE.search(headers) if headers else None
+        status = 200 if found is None else int(found[1] or found[2])
+        self.answered(int(subject[self._prefix :]), status, content)
 
 
 class _NatsConnection(asyncio.Protocol):
@@ -285,23 +248,26 @@ class _NatsConnection(asyncio.Protocol):
         received = self._received + data if self._received else data
         at = 0
         while (end := received.find(b"\r\n", at)) >= 0:
-            words = received[at:end].split(b" ")
-            verb = words[0]
-            if verb in (b"MSG", b"HMSG"):
-                body, length = end + 2, int(words[-1])
-                if len(received) < body + length + 2:
-                    break
-                head = int(words[-2]) if verb == b"HMSG" else 0
-                self._crowd.on_message(
-                    words[1], received[body : body + head], received[body + head : body + length]
-                )
-                at = body + length + 2
-                continue
-            if verb == b"PING":
-                self._crowd.pong()
-            elif verb == b"PONG":
-                self.ready.set()
-            elif verb == b"-ERR":
-                raise ConnectionError(received[at:end].decode(errors="replace"))
-            at = end + 2
+            after = self._on_line(received[at:end].split(b" "), received, end + 2)
+            if after < 0:
+                break
+            at = after
         self._received = received[at:]
+
+    def _on_line(self, words: list[bytes], received: bytes, at: int) -> int:
+        """Where the next line begins; -1 if this one's message has not come in whole."""
+        match words[0]:
+            case b"MSG" | b"HMSG":
+                content = at + (int(words[-2]) if words[0] == b"HMSG" else 0)
+                end = at + int(words[-1])
+                if len(received) < end + 2:
+                    return -1
+                self._crowd.on_message(words[1], received[at:content], received[content:end])
+                return end + 2
+            case b"PING":
+                self._crowd.pong()
+            case b"PONG":
+                self.ready.set()
+            case b"-ERR":
+                raise ConnectionError(b" ".join(words).decode(errors="replace"))
+        return at

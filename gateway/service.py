@@ -33,6 +33,7 @@ from gateway.security import Security, headers
 from gateway.server import address, limits, serve
 from gateway.site import site_routes
 from runtime.connection import close, connect, watch
+from runtime.intake import connect_intake, watch_intake
 from runtime.keys import Keys, check_binding
 from runtime.server import listening_socket
 from runtime.service import first_of
@@ -47,7 +48,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     listener = listening_socket(settings.http_fd, settings.http_host, settings.http_port)
     connection = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))
     pool = await open_pool(settings.postgres_url)
-    intake = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))  # no flood comes before an answer
+    intake = await connect_intake(settings.nats_url, "gateway", nats_tls(settings))
     position = Position()
     instruments = Instruments(connection, settings.command_timeout_seconds)
     reads = Reads(connection, History(pool), instruments, position, settings.read_wait_seconds)
@@ -98,7 +99,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         log.info("serving on %s", address(listener, tls))
         protocol = admitting(admission)
         serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
-        await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch(intake))
+        await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch_intake(intake))
     finally:
         await close_pool(pool)
         await close(intake)

@@ -79,7 +79,9 @@ class NatsClient(Client):
         return command
 
 
-async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: NatsTls | None = None) -> Client:
+async def connect(
+    url: str, name: str, *, inbox_prefix: str | None = None, tls: NatsTls | None = None, outstanding_pings: int = 2
+) -> Client:
     """Connect as the service `name`, waiting for the server as long as it takes.
 
     Raises Refused when it, or we, cannot prove who that is: that does not get better by waiting.
@@ -108,7 +110,7 @@ async def connect(url: str, name: str, *, inbox_prefix: str | None = None, tls: 
         disconnected_cb=on_disconnect,
         reconnected_cb=on_reconnect,
         ping_interval=1,
-        max_outstanding_pings=2,
+        max_outstanding_pings=outstanding_pings,
         max_reconnect_attempts=-1,
         reconnect_time_wait=_RECONNECT_SECONDS,
         connect_timeout=2,
@@ -262,13 +264,13 @@ async def respond(
     async def by_content(message: Msg) -> bytes | Failure:
         return await answer(message.data)
 
-    await (await _service(connection)).add(subject, by_content, queue, let_in)
+    await (await service_of(connection)).add(subject, by_content, queue, let_in)
 
 
 async def stop_responding(connection: Client, *subjects: str) -> None:
     """Undo `respond`. Returns when every request that came is answered."""
     for subject in subjects:
-        await (await _service(connection)).remove(subject)
+        await (await service_of(connection)).remove(subject)
 
 
 async def respond_by_subject(
@@ -284,10 +286,10 @@ async def respond_by_subject(
     async def by_subject(message: Msg) -> bytes | Failure:
         return await answer(message.subject, message.data)
 
-    await (await _service(connection)).add(subject, by_subject, queue, let_in)
+    await (await service_of(connection)).add(subject, by_subject, queue, let_in)
 
 
-async def _service(connection: Client) -> Service:
+async def service_of(connection: Client) -> Service:
     service = _services.get(connection)
     if service is None:
         service = _services[connection] = Service(connection, connection.options["name"] or "service")

@@ -74,6 +74,7 @@ class _Endpoint:
     errors: int = 0
     nanoseconds: int = 0
     last_error: str = ""
+    on_request: Callable[[Msg], Awaitable[None]] | None = None
     subscription: Subscription | None = None
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -135,7 +136,21 @@ class Service:
             endpoint.running.add(task)
             task.add_done_callback(endpoint.running.discard)
 
-        endpoint.subscription = await self._connection.subscribe(subject, queue=queue, cb=on_request)
+        endpoint.on_request = on_request
+        await self._subscribe(endpoint)
+
+    async def _subscribe(self, endpoint: _Endpoint) -> None:
+        subscription = await self._connection.subscribe(endpoint.subject, queue=endpoint.queue, cb=endpoint.on_request)
+        endpoint.subscription = subscription
+
+    async def pause(self) -> None:
+        """Take no requests until those that came are answered or begun with; nats-server says so to whoever asks."""
+        endpoints = list(self._endpoints)
+        subscriptions: list[Any] = [endpoint.subscription for endpoint in endpoints]
+        await asyncio.gather(*(subscription.drain() for subscription in subscriptions), return_exceptions=True)
+        for endpoint in endpoints:
+            if endpoint in self._endpoints and not self._connection.is_closed:
+                await self._subscribe(endpoint)
 
     async def remove(self, subject: str) -> None:
         """Answer no more requests on `subject`. Returns when those that came are answered."""
