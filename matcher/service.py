@@ -101,8 +101,8 @@ async def _lead(connection: Client, settings: Settings, replay: Replay, lease: L
     sequencer = Sequencer(replay.engine, replay.chain, settings.backlog_commands)
     files = snapshot_files(settings_folder(settings))
     matcher = Matcher(connection, sequencer, lease, files)
-    await matcher.announce()
     matcher.list_default_instrument(settings)
+    await matcher.announce()
     log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
     await first_of(
         matcher.serve(stop),
