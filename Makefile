@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check fast chaos simulate soak bench lock clean help
+.PHONY: up test check audit fast chaos simulate soak bench lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,10 +27,11 @@ up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 
 test: $(READY) node ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-check: $(READY) ## format, lint, strict types, fast tests
+check: $(READY) ## format, lint, strict types, known vulnerabilities of dependencies, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(BIN)/python -m tools.audit --lenient
 	$(BIN)/python -m pytest -m "not stack" -q
 
 chaos: $(READY) ## the long fault tests
@@ -38,6 +39,9 @@ chaos: $(READY) ## the long fault tests
 
 simulate: $(READY) ## 100,000 seeds of the whole exchange in one process on virtual time (SEEDS=, FIRST=)
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0) --workers $$(nproc)
+
+audit: $(READY) ## known vulnerabilities of dependencies (ARGS="--advisories FOLDER" where PyPI cannot be asked)
+	@$(BIN)/python -m tools.audit $(ARGS)
 
 soak: $(READY) ## a million commands and more, engine and reference compared after each
 	PRICETIME_FLOW_COMMANDS=24000 PRICETIME_FLOW_EXAMPLES=5000 \

@@ -1,0 +1,1 @@
+"""What those who work on Pricetime run; nothing of it is installed."""
