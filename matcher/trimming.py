@@ -1,15 +1,14 @@
 """Trimming the journal: its oldest commits leave the stream once nobody needs them there (docs/decisions/0023).
 
 What is trimmed must be below a verified snapshot of the matcher, and proved to be in Postgres, whole and for good; and
-a tail always stays: `journal_keep_commits`, and `journal_keep_bytes` below what Postgres holds. It goes in small steps,
-because while nats-server purges it stores nothing.
+a tail of `journal_keep_commits` always stays. It goes in small steps, because while nats-server purges it stores
+nothing. A power cut may bring trimmed commits back: the next round trims them again.
 """
 
 import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
@@ -33,18 +32,6 @@ class CannotTrim(Exception):
     """Not now; the message says why. Nothing is lost by waiting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """What stays: so many of the last commits, and so many bytes of commits that Postgres holds as well.
-
-    The bytes, because nats-server rewrites the block (8 MB) that a purge ends in and does not sync it: on some file
-    systems a power cut then takes commits behind the purge, too, and Postgres must be able to give them back.
-    """
-
-    commits: int
-    bytes: int
-
-
 async def trim_forever(
     connection: Client,
     settings: Settings,
@@ -58,10 +45,9 @@ async def trim_forever(
     Never raises what NATS, the recorder or Postgres do wrong: it says so, once, and tries again.
     """
     said = ""
-    tail = Tail(settings.journal_keep_commits, settings.journal_keep_bytes)
-    while tail.commits:
+    while settings.journal_keep_commits:
         try:
-            await trim(connection, tail, oldest_snapshot(), confirm)
+            await trim(connection, settings.journal_keep_commits, oldest_snapshot(), confirm)
             said = ""
         except (CannotTrim, NatsError, TimeoutError) as error:
             why = str(error) or type(error).__name__
@@ -72,20 +58,20 @@ async def trim_forever(
     await asyncio.Event().wait()
 
 
-async def trim(connection: Client, tail: Tail, snapshot: int | None, confirm: Callable[[], Awaitable[None]]) -> None:
+async def trim(connection: Client, keep: int, snapshot: int | None, confirm: Callable[[], Awaitable[None]]) -> None:
     """One round: as much as may go. Raises CannotTrim, NatsError or TimeoutError."""
     state = await journal_state(connection)
     if snapshot is None or not state.messages:
         return
     recorded = (await _ask(connection, RECORDER_STATUS, {}))["sequence"]
-    bound = first_kept(state, tail, snapshot=snapshot, recorded=recorded)
-    if bound - state.first_seq < tail.commits // 10:
+    bound = first_kept(state, keep, snapshot=snapshot, recorded=recorded)
+    if bound - state.first_seq < keep // 10:
         return
+    step = max(1, STEP_BYTES * state.messages // max(state.bytes, 1))
     first = state.first_seq
     while first < bound:
-        last = min(bound, first + max(1, _commits_in(STEP_BYTES, state))) - 1
-        if not await _prove(connection, first, last, tail.bytes):
-            break
+        last = min(bound, first + step) - 1
+        await _prove(connection, first, last)
         await confirm()
         await _purge(connection, last + 1)
         first = last + 1
@@ -93,23 +79,14 @@ async def trim(connection: Client, tail: Tail, snapshot: int | None, confirm: Ca
     log.info("the journal is trimmed: it begins at %d and reaches to %d or more", first, state.last_seq)
 
 
-def first_kept(state: StreamState, tail: Tail, *, snapshot: int, recorded: int) -> int:
-    """The first sequence that must stay: the snapshot's own commit, Postgres's last one, and the tail."""
-    recorded_tail = recorded - _commits_in(tail.bytes, state)
-    return max(min(snapshot, recorded, recorded_tail, state.last_seq - tail.commits + 1), state.first_seq)
+def first_kept(state: StreamState, keep: int, *, snapshot: int, recorded: int) -> int:
+    """The first sequence that must stay: the snapshot's own commit, Postgres's last one, or the first of the tail."""
+    return max(min(snapshot, recorded, state.last_seq - keep + 1), state.first_seq)
 
 
-def _commits_in(size: int, state: StreamState) -> int:
-    """About how many commits are that many bytes."""
-    return size * state.messages // max(state.bytes, 1)
-
-
-async def _prove(connection: Client, first: int, last: int, bytes_after: int) -> bool:
-    """Postgres has first..last byte for byte: every hash fits, and the last one, which vouches for all, is ours.
-
-    False if too little would be left behind them.
-    """
-    answer = await _ask(connection, RECORDER_HOLDS, {"from": first, "to": last, "bytes_after": bytes_after})
+async def _prove(connection: Client, first: int, last: int) -> None:
+    """Postgres has first..last byte for byte: every hash fits, and the last one, which vouches for all, is ours."""
+    answer = await _ask(connection, RECORDER_HOLDS, {"from": first, "to": last})
     if not answer["durable"]:
         raise CannotTrim("Postgres may forget what it committed: set fsync, full_page_writes, synchronous_commit to on")
     if not answer["whole"]:
@@ -120,7 +97,6 @@ async def _prove(connection: Client, first: int, last: int, bytes_after: int) ->
     message = await connection.jsm().get_msg(JOURNAL_STREAM, last)
     if (message.data or b"")[:HASH_SIZE].hex() != answer["hash"]:
         raise CannotTrim(f"commit {last} is another one in Postgres; `pricetime verify` shows what differs")
-    return bool(answer["room"])
 
 
 async def _purge(connection: Client, first_left: int) -> None:

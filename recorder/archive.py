@@ -36,13 +36,6 @@ select count(*) = $2::bigint - $1::bigint + 1
    and coalesce(bool_and(hash = substring(payload for 32) and hash = sha256(substring(payload from 33))), false)
 from journal_commits where sequence between $1 and $2
 """
-_ROOM = """
-select $2::bigint <= 0 or exists (
-    select from (
-        select sum(octet_length(payload)) over (order by sequence) as bytes from journal_commits where sequence > $1
-    ) as after where bytes >= $2
-)
-"""
 _DURABLE = """
 select current_setting('fsync') = 'on' and current_setting('full_page_writes') = 'on'
    and current_setting('synchronous_commit') <> 'off'
@@ -59,11 +52,10 @@ class _CommitsQuestion(msgspec.Struct, frozen=True, rename={"start": "from", "en
 
 
 class _HoldsQuestion(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """Are these commits all there and whole, and is there at least this much behind them?"""
+    """Are these commits all there and whole?"""
 
     start: _Sequence
     end: _Sequence
-    bytes_after: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 _Question = TypeVar("_Question")
@@ -91,7 +83,7 @@ class Archive:
         return await self._answer(question, _CommitsQuestion, _read_commits)
 
     async def holds(self, question: bytes) -> bytes | Failure:
-        """JSON: `whole`, the `hash` of the last one, whether there is `room` behind, whether Postgres is `durable`."""
+        """JSON: `whole`, the `hash` of the last one, and whether Postgres is set up to be `durable`."""
         return await self._answer(question, _HoldsQuestion, _read_holds)
 
     async def _answer(
@@ -129,7 +121,6 @@ async def _read_holds(connection: asyncpg.Connection, asked: _HoldsQuestion) -> 
         {
             "whole": await connection.fetchval(_WHOLE, asked.start, asked.end),
             "hash": digest.hex() if digest else None,
-            "room": await connection.fetchval(_ROOM, asked.end, asked.bytes_after),
             "durable": await connection.fetchval(_DURABLE),
         }
     )

@@ -72,9 +72,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     journal_keep_commits: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How many commits the journal keeps at least when its beginning is trimmed, 1,000 or more. 0: it is never trimmed.
     What is trimmed is in Postgres alone."""
-    journal_keep_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024 * 1024
-    """So much of what Postgres holds stays in the journal as well: two of the files that nats-server rewrites when it
-    trims (docs/decisions/0023)."""
     default_instrument: str = "BTC-USD"
     """Listed when the journal is new, and meant by an order that names no symbol."""
     default_tick_size: str = "0.01"

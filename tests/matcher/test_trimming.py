@@ -14,7 +14,7 @@ from nats.js.api import StreamState
 
 from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
 from matcher import trimming
-from matcher.trimming import CannotTrim, Tail, first_kept, trim
+from matcher.trimming import CannotTrim, first_kept, trim
 from recorder.archive import Archive
 from recorder.store import Store
 from runtime.connection import close, connect, respond
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.stack
 JOURNAL = random_journal(5, commits=98, commands_per_commit=3).written
 """100 commits."""
 RECORDED = 90
-KEEP = Tail(commits=20, bytes=0)
+KEEP = 20
 
 
 @dataclass
@@ -44,8 +44,8 @@ class Exchange:
     async def confirm(self) -> None:
         self.confirmed.append(await self.first())
 
-    async def trim(self, snapshot: int | None, tail: Tail = KEEP) -> int:
-        await trim(self.connection, tail, snapshot, self.confirm)
+    async def trim(self, snapshot: int | None, keep: int = KEEP) -> int:
+        await trim(self.connection, keep, snapshot, self.confirm)
         return await self.first()
 
     async def change(self, statement: str) -> None:
@@ -91,13 +91,7 @@ async def exchange(module_nats_server: NatsServer, database: str) -> AsyncIterat
 )
 def test_the_lowest_of_all_reasons_to_keep(snapshot: int, recorded: int, keep: int, expected: int) -> None:
     state = StreamState(messages=100, bytes=100_000, first_seq=1, last_seq=100, consumer_count=0)
-    assert first_kept(state, Tail(keep, 0), snapshot=snapshot, recorded=recorded) == expected
-
-
-def test_bytes_that_stay_are_below_what_postgres_holds() -> None:
-    state = StreamState(messages=100, bytes=100_000, first_seq=901, last_seq=1_000, consumer_count=0)
-    assert first_kept(state, Tail(1, 30_000), snapshot=1_000, recorded=990) == 960
-    assert first_kept(state, Tail(1, 300_000), snapshot=1_000, recorded=990) == 901
+    assert first_kept(state, keep, snapshot=snapshot, recorded=recorded) == expected
 
 
 async def test_up_to_the_snapshot_and_its_own_commit_stays(exchange: Exchange) -> None:
@@ -107,12 +101,12 @@ async def test_up_to_the_snapshot_and_its_own_commit_stays(exchange: Exchange) -
 
 
 async def test_up_to_what_postgres_holds(exchange: Exchange) -> None:
-    assert await exchange.trim(100, Tail(commits=5, bytes=0)) == RECORDED
+    assert await exchange.trim(100, 5) == RECORDED
 
 
 async def test_the_tail_stays(exchange: Exchange) -> None:
-    assert await exchange.trim(100, Tail(commits=60, bytes=0)) == 41
-    assert await exchange.trim(100, Tail(commits=60, bytes=0)) == 41
+    assert await exchange.trim(100, 60) == 41
+    assert await exchange.trim(100, 60) == 41
 
 
 async def test_without_a_snapshot_everything_stays(exchange: Exchange) -> None:
@@ -120,7 +114,7 @@ async def test_without_a_snapshot_everything_stays(exchange: Exchange) -> None:
 
 
 async def test_not_for_a_few(exchange: Exchange) -> None:
-    assert await exchange.trim(3, Tail(commits=30, bytes=0)) == 1
+    assert await exchange.trim(3, 30) == 1
 
 
 async def test_in_steps(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,15 +123,6 @@ async def test_in_steps(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(trimming, "_STEP_PAUSE_SECONDS", 0)
     assert await exchange.trim(45) == 45
     assert exchange.confirmed == [1, 11, 21, 31, 41]
-
-
-async def test_enough_bytes_stay_exactly(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The estimate may be wrong; what Postgres says of its sizes is not."""
-    behind = sum(len(each.payload) for each in JOURNAL[49:RECORDED])
-    monkeypatch.setattr(trimming, "_commits_in", lambda size, state: 100 if size == trimming.STEP_BYTES else 0)
-    assert await exchange.trim(50, Tail(20, behind + 1)) == 1
-    assert exchange.confirmed == []
-    assert await exchange.trim(50, Tail(20, behind)) == 50
 
 
 @pytest.mark.parametrize(

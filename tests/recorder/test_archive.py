@@ -75,7 +75,7 @@ async def test_nonsense_is_refused(archive: Archive, question: bytes) -> None:
 
 async def test_what_is_whole(archive: Archive) -> None:
     proof = await holds(archive, **{"from": 1, "to": 62})
-    assert proof == {"whole": True, "hash": RECORDED[-1].hash.hex(), "room": True, "durable": True}
+    assert proof == {"whole": True, "hash": RECORDED[-1].hash.hex(), "durable": True}
     for first, last in ((1, 63), (63, 63), (70, 80), (62, 1)):
         assert not (await holds(archive, **{"from": first, "to": last}))["whole"]
 
@@ -93,12 +93,6 @@ async def test_damage_is_seen(archive: Archive, database: str, damage: str) -> N
     await change(database, damage)
     assert [(await holds(archive, **{"from": n, "to": n}))["whole"] for n in (29, 30, 31)] == [True, False, True]
     assert not (await holds(archive, **{"from": 1, "to": 62}))["whole"]
-
-
-async def test_room_behind(archive: Archive) -> None:
-    behind = sum(SIZES[50:])
-    for size, expected in ((0, True), (behind, True), (behind + 1, False)):
-        assert (await holds(archive, **{"from": 1, "to": 50, "bytes_after": size}))["room"] is expected
 
 
 async def test_a_database_that_may_forget(archive: Archive, database: str) -> None:
