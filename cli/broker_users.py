@@ -24,6 +24,7 @@ from typing import TypeVar
 import msgspec
 
 from cli.errors import CommandError
+from cli.files import write_whole
 from contracts.messages import NAME_PATTERN
 from contracts.subjects import (
     BROADCASTER_DEPTH,
@@ -291,13 +292,9 @@ def _read(path: Path, kind: type[_Content]) -> _Content:
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all, and for its owner only. What is there already is left: the disk may be full."""
-    fresh = path.with_name(f"{path.name}.new")
     try:
         if path.exists() and path.read_text() == text:
             return
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-        fresh.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from error

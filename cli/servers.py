@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cli.broker_users import BrokerUsers
 from cli.errors import CommandError
+from cli.files import sync_folder, write_whole
 from cli.processes import Program, spawn_options
 
 CLUSTER_NODES = 3
@@ -84,9 +85,7 @@ def nats_cluster_plans(data: Path, host: str = "127.0.0.1", port: int = 0) -> tu
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     name_file = data / CLUSTER_NAME
     if not name_file.exists():
-        fresh = name_file.with_name(f"{CLUSTER_NAME}.new")
-        fresh.write_text(f"pricetime-{secrets.token_hex(6)}\n")
-        fresh.replace(name_file)
+        write_whole(name_file, f"pricetime-{secrets.token_hex(6)}\n")
     cluster = name_file.read_text().strip()
     routes = tuple(free_port("127.0.0.1") for _ in range(CLUSTER_NODES))
     return tuple(
@@ -273,7 +272,7 @@ def _initialize(folder: Path, password_file: Path, sync: bool) -> None:
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    _write_secret(password_file, secrets.token_urlsafe(24))
+    write_whole(password_file, f"{secrets.token_urlsafe(24)}\n")
     if user is not None:
         shutil.chown(fresh, user)
         shutil.chown(password_file, user)
@@ -284,6 +283,7 @@ def _initialize(folder: Path, password_file: Path, sync: bool) -> None:
     if done.returncode:
         raise CommandError(f"initdb failed: {_last_line(done.stdout)}")
     fresh.rename(folder)
+    sync_folder(folder.parent)
 
 
 def _check_owner(folder: Path) -> None:
@@ -298,12 +298,6 @@ def _check_version(folder: Path) -> None:
     found = (folder / "PG_VERSION").read_text().strip()
     if found != str(POSTGRES_VERSION):
         raise CommandError(f"{folder} was made by Postgres {found}; this is {POSTGRES_VERSION}. Choose another --data")
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text + "\n")
 
 
 def _last_line(output: bytes) -> str:
