@@ -1,4 +1,4 @@
-"""Small files without which stored data is of no use (passwords, names): whole or not at all, also after a power cut."""
+"""Small files without which stored data is of no use: whole or not at all, also after a power cut."""
 
 import os
 from pathlib import Path
