@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import logging
-import math
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -50,6 +49,7 @@ _STOP_SECONDS = 2.0
 _RECHECK_SECONDS = 0.5
 _SUCCESSION_SECONDS = 0.02
 _ANSWER_SECONDS = 0.2
+_CONFIRM_SECONDS = 0.5
 _CLOCK_SECONDS = 0.05
 """How late an expiry may be noticed. No order trades after it: a commit at that time expires it first."""
 _STALLED_SECONDS = 2.0
@@ -157,12 +157,14 @@ class Matcher:
     _requests: Subscription | None = None
     _confirmed_after_reconnects: int = 0
     _in_doubt: bool = False
-    _stalled_at: float = math.inf
-    """When the commit that is on its way has taken so long that the journal cannot be said to take any."""
+    _is_outdated: bool = False
+    _announcements: Subscription | None = None
+    _writing_ticks: int | None = None
+    """How long the commit that is on its way has taken, counted while awake: who slept knows nothing of the journal."""
 
     async def announce(self) -> None:
         """Tell an older matcher, which may have slept through it, that its time is over; then take requests."""
-        await self.connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
+        self._announcements = await self.connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
         await self.connection.publish(MATCHER_TAKEN_OVER, self._announcement)
         await self.connection.flush()
         await self._take_requests()
@@ -276,6 +278,8 @@ class Matcher:
     async def advance_forever(self) -> None:
         """Wake the sequencer when something is due: expiries, dead-man's switches, what a crash left unfinished."""
         while True:
+            if self._writing_ticks is not None:
+                self._writing_ticks += 1
             due = self.sequencer.next_due
             if self._leaving.is_set():
                 pass  # whoever goes on sees to it
@@ -294,12 +298,13 @@ class Matcher:
     async def _commit(self, sealed: Sealed) -> None:
         try:
             if sealed.payload is not None:
-                self._stalled_at = steady() + _STALLED_SECONDS
+                self._writing_ticks = 0
                 await write_commit(self.connection, sealed.sequence, sealed.payload)
-                self._stalled_at = math.inf
+                self._writing_ticks = None
             else:
                 await self._confirm_end(sealed.sequence)
         except Fenced as error:
+            self._is_outdated = True
             raise Refused(f"{error}, and only one may serve. Nothing was answered since") from error
         except JournalCut as error:
             raise Refused(f"the journal was cut while serving: {error}") from error
@@ -322,12 +327,7 @@ class Matcher:
     def _is_certain(self) -> bool:
         """Whether this is the sole matcher without asking. Another has told us, or has waited until our lease was over;
         or it found nobody connected: then we have connected again since."""
-        return (
-            not self._in_doubt
-            and self.lease.is_certain
-            and self.connection.is_connected
-            and self.connection.stats["reconnects"] == self._confirmed_after_reconnects
-        )
+        return self.lease.is_certain and not self._may_be_outdated
 
     async def _answer(self, reply_to: str, answer: bytes) -> None:
         if not reply_to:
@@ -341,7 +341,7 @@ class Matcher:
     @property
     def _is_stalled(self) -> bool:
         """Too few of its nodes are there, or its disk is full: what comes now is told so at once, and need not wait."""
-        return steady() > self._stalled_at
+        return self._writing_ticks is not None and self._writing_ticks * _CLOCK_SECONDS > _STALLED_SECONDS
 
     async def _on_request(self, message: Msg) -> None:
         try:
@@ -350,10 +350,24 @@ class Matcher:
             # The engine may be half changed. The journal is not: end here, before anything of it can be written.
             log.exception("stopping at once: a command could not be carried out")
             os._exit(1)
-        if turned_away is not None:
-            await self._answer(message.reply, turned_away)
-        else:
+        if turned_away is None:
             self._work.set()
+        elif not self._may_be_outdated or (turned_away is _STALLED and not self._in_doubt):
+            await self._answer(message.reply, turned_away)
+
+    @property
+    def _may_be_outdated(self) -> bool:
+        """Whether another matcher may have got the same request, so that "nothing was done" could be wrong.
+
+        That one has said that it took over before it took requests, and word of it is here before the request is: read
+        already, still waiting to be read, or lost with a connection.
+        """
+        announced = self._announcements is not None and self._announcements.pending_msgs > 0
+        return announced or self._in_doubt or not self._is_connected_since_confirmed
+
+    @property
+    def _is_connected_since_confirmed(self) -> bool:
+        return self.connection.is_connected and self.connection.stats["reconnects"] == self._confirmed_after_reconnects
 
     async def _on_taken_over(self, message: Msg) -> None:
         """Somebody says that we are no longer the matcher. The journal tells whether that is true."""
@@ -368,8 +382,7 @@ class Matcher:
     # What can be asked
 
     async def _status(self, _: bytes) -> bytes:
-        if not self._is_certain:
-            await self.confirm()
+        serving = not self._is_stalled and (self._is_certain or await self._confirms_soon())
         chain = self.sequencer.chain
         return _json.encode(
             {
@@ -379,7 +392,7 @@ class Matcher:
                 "resting_orders": self.sequencer.engine.resting_orders,
                 "backlog": self.sequencer.backlog,
                 "snapshot": max(self.snapshots.sequences(), default=None),
-                "serving": not self._is_stalled,
+                "serving": serving,
                 "pid": os.getpid(),
             }
         )
@@ -434,6 +447,14 @@ class Matcher:
     async def confirm(self) -> None:
         """Return once it is certain that this is still the sole matcher; otherwise commit_forever ends."""
         await self._inspect(lambda engine: None)
+
+    async def _confirms_soon(self) -> bool:
+        """Whether it can be made certain now. One that turns out to be outdated ends by it and says nothing more."""
+        confirming = asyncio.create_task(self.confirm())
+        await asyncio.wait([confirming], timeout=_CONFIRM_SECONDS)
+        if self._is_outdated:
+            await asyncio.Event().wait()
+        return confirming.done() or not confirming.cancel()
 
     async def _inspect(self, question: Callable[[Engine], object]) -> tuple[int, object]:
         """What the engine says of its state after a commit, once that is durable; with the commit's sequence."""

@@ -33,7 +33,7 @@ _LOOK_SECONDS = 0.1
 _ANSWER_SECONDS = 0.5
 _HASH_SECONDS = 5.0
 _CHOOSING_SECONDS = 0.2
-_CHOOSING_TRIES = 10
+_CHOOSING_TRIES = 5
 _CLOSE_COMMITS = 500
 """No further behind may one be that is to go on: what it has to catch up nobody is served."""
 _GONE_AFTER = 2
@@ -231,30 +231,35 @@ class Standby:
 async def standbys(connection: Client, seconds: float) -> list[StandbyStatus]:
     """Everyone that stands by and answers within `seconds`."""
     found: list[StandbyStatus] = []
+    nobody = asyncio.Event()
 
     async def on_answer(message: Msg) -> None:
-        if message.data:  # "nobody listens" comes without
+        if message.data:
             found.append(msgspec.json.decode(message.data, type=StandbyStatus))
+        else:
+            nobody.set()  # the server says that nobody listens
 
     inbox = connection.new_inbox()
     subscription = await connection.subscribe(inbox, cb=on_answer)
     await connection.publish(MATCHER_STANDBY, b"{}", reply=inbox)
-    await asyncio.sleep(seconds)
+    await asyncio.wait([waiting := asyncio.ensure_future(nobody.wait())], timeout=seconds)
+    waiting.cancel()
     await subscription.unsubscribe()
     return found
 
 
 async def successor(connection: Client, end: Callable[[], int]) -> StandbyStatus | Failure:
     """The one that is furthest, close behind the journal's `end`; or why none can go on now."""
-    best = None
+    refusal = failure(409, "no_standby", detail="no matcher stands by; `pricetime up --standby` runs a second one")
     for _ in range(_CHOOSING_TRIES):
         best = max(await standbys(connection, _CHOOSING_SECONDS), key=_how_far, default=None)
-        if best is not None and best.ready and end() - best.sequence <= _CLOSE_COMMITS:
+        if best is None:
+            return refusal
+        if best.ready and end() - best.sequence <= _CLOSE_COMMITS:
             return best
-    if best is None:
-        detail = "no matcher stands by; start a second one (pricetime up --standby)"
-        return failure(409, "no_standby", detail=detail)
-    return failure(409, "standby_behind", detail=f"{named(best)} is at commit {best.sequence} of {end()}; try later")
+        detail = f"{named(best)} is at commit {best.sequence} of {end()}; try later"
+        refusal = failure(409, "standby_behind", detail=detail)
+    return refusal
 
 
 def _how_far(standby: StandbyStatus) -> tuple[bool, int]:

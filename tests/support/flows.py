@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from contracts.messages import Outcome, PlaceOrder, Side
+from contracts.messages import Outcome, PlaceOrder, RequestRefused, Side
 from tests.support.matchers import JournalRead, MatcherClient, Unanswered, order
 
 
@@ -30,10 +30,13 @@ class Flow:
             self.sent += 1
             name = f"c-{self.sent}"
             try:
-                (part,) = await self.client.submit(self._next_order(name), timeout=1)
+                reply = await self.client.request([self._next_order(name)], timeout=1)
             except Unanswered:
                 continue
-            (outcome,) = part.results
+            if isinstance(reply, RequestRefused):
+                await asyncio.sleep(0.05)
+                continue
+            ((outcome,),) = (part.results for part in reply.parts)
             assert isinstance(outcome, Outcome)
             self.answered[name] = outcome
 
