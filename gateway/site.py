@@ -22,6 +22,8 @@ _SECURITY: Headers = (
         b"font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 _TYPES = {
     "html": b"text/html; charset=utf-8",
