@@ -143,7 +143,7 @@ def is_one_order(data: bytes) -> bool:
 
 
 _PLACING = (b"POST /orders HTTP/1.1\r\n", b"POST /orders/batch HTTP/1.1\r\n")
-_DOUBTFUL = re.compile(rb"\n(?:prefer|expect|transfer-encoding|upgrade|connection: *(?!keep-alive\r)|[ \t])")
+_DOUBTFUL = re.compile(rb"\n(?:prefer|expect|transfer-encoding|upgrade|connection:(?! *keep-alive\r)|[ \t])")
 _CONTENT_LENGTH = re.compile(rb"\ncontent-length: *([0-9]{1,9}) *\r")
 
 

@@ -11,12 +11,13 @@ import ssl
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.service import Refused
@@ -62,6 +63,21 @@ def http_answer(status: str, content_type: str, body: bytes, more: str = "") -> 
     return f"{head}connection: close\r\n\r\n".encode() + body
 
 
+class _PatientFlow(FlowControl):
+    """Reads no further while requests that were read wait for their turn.
+
+    uvicorn reads on with each answer: one who sends requests without end, and waits for none, then fills the memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's, which is one of a limited number."""
 
@@ -69,6 +85,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _PatientFlow(transport, self.pipeline)
         if len(self.connections) > self.limits.connections or self._has_too_many_siblings():
             transport.write(self.limits.refusal)
             transport.close()
