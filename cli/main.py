@@ -18,6 +18,7 @@ COMMANDS = {
     "restart": ("cli.restart", "restart the services of a running exchange one after the other, losing nothing"),
     "replay": ("cli.replay", "send a file of real order flow to a running exchange"),
     "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
+    "rebuild": ("cli.rebuild", "make the journal or Postgres of a stopped exchange anew from what is left of both"),
     "keys": ("cli.keys", "API keys: who may read, trade and administer"),
     "nats-users": ("cli.nats_users", "logins for NATS that act for one account, or read market data"),
     "bench": ("cli.bench", "measure speed, each figure beside its floor"),

@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     tls = _tls(arguments, _settings())
     data = arguments.data.absolute()
-    with _only_one(data), _sockets(arguments) as (http, ws):
+    with only_one(data), _sockets(arguments) as (http, ws):
         remove_run_file(data)  # one that was killed with -9 has left its own
         say(f"Pricetime, data in {arguments.data}")
         if not (data / "postgres").exists():
@@ -141,7 +141,7 @@ def _tls(arguments: argparse.Namespace, settings: Settings) -> ServerTls | None:
 
 
 @contextmanager
-def _only_one(data: Path) -> Iterator[None]:
+def only_one(data: Path) -> Iterator[None]:
     """Holds the folder for this process. The lock goes with the process, however that ends."""
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)

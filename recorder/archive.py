@@ -110,9 +110,13 @@ class Archive:
         return self._connection
 
 
+async def read_commits(connection: asyncpg.Connection, start: int, end: int) -> list[tuple[int, bytes]]:
+    """Pairs of sequence and journal message, in order: as many as are read at once, none when there is no such."""
+    return [(row[0], row[1]) for row in await connection.fetch(_COMMITS, start, end)]
+
+
 async def _read_commits(connection: asyncpg.Connection, asked: _CommitsQuestion) -> bytes:
-    rows = await connection.fetch(_COMMITS, asked.start, asked.end)
-    return msgspec.msgpack.encode([tuple(row) for row in rows])
+    return msgspec.msgpack.encode(await read_commits(connection, asked.start, asked.end))
 
 
 async def _read_holds(connection: asyncpg.Connection, asked: _HoldsQuestion) -> bytes:
