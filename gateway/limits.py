@@ -53,6 +53,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How long a deferred command may wait to be carried out."""
     deferred_results_seconds: float
     """How long the result of a deferred command is kept."""
+    max_connections: int
+    """Of one gateway; beyond it a connection is answered 503 and closed."""
+    max_websocket_connections: int
+    """Of one broadcaster."""
+    max_connections_per_address: int
+    """Of these; 0: any number."""
+    request_seconds: float
+    """How long a client may take to send a request, and to go on reading its answer."""
     websocket_subscriptions: int
     """Of one connection."""
     websocket_requests_per_second: int
@@ -84,6 +92,10 @@ def limits(settings: Settings) -> Limits:
         max_deferred_bytes=settings.deferred_bytes,
         deferred_patience_seconds=settings.deferred_patience_seconds,
         deferred_results_seconds=settings.deferred_results_seconds,
+        max_connections=settings.http_connections,
+        max_websocket_connections=settings.ws_connections,
+        max_connections_per_address=settings.connections_per_address,
+        request_seconds=settings.request_seconds,
         websocket_subscriptions=settings.ws_subscriptions,
         websocket_requests_per_second=settings.ws_requests_per_second,
         command_timeout_seconds=settings.command_timeout_seconds,
