@@ -1,6 +1,24 @@
 """Every kind of fault there is: importing this makes the list complete."""
 
-from chaos import disk_faults, hostile, network_faults, postgres_faults, process_faults
+from chaos import (
+    cluster_faults,
+    disk_faults,
+    hostile,
+    network_faults,
+    postgres_faults,
+    process_faults,
+    succession_faults,
+)
 from chaos.kinds import KINDS, Kind
 
-__all__ = ["KINDS", "Kind", "disk_faults", "hostile", "network_faults", "postgres_faults", "process_faults"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "cluster_faults",
+    "disk_faults",
+    "hostile",
+    "network_faults",
+    "postgres_faults",
+    "process_faults",
+    "succession_faults",
+]

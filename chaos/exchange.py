@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,7 @@ from runtime.settings import PREFIX
 READY_SECONDS = 90.0
 _POLL_SECONDS = 0.03
 BEHIND_PROXIES = ("matcher", "standby", "recorder", "broadcaster", "gateway")
+NODES = ("nats-1", "nats-2", "nats-3")
 TO_POSTGRES = ("recorder", "gateway")
 
 
@@ -46,6 +48,8 @@ class Exchange:
     settings: dict[str, str] = field(default_factory=dict)
     proxies: dict[tuple[str, str], Proxy] = field(default_factory=dict)
     """By service and by what it reaches: nats or postgres."""
+    routes: dict[tuple[str, str], Proxy] = field(default_factory=dict)
+    """Of a cluster: by node and by the node that it reaches."""
     http_port: int = field(default_factory=lambda: free_port("127.0.0.1"))
     ws_port: int = field(default_factory=lambda: free_port("127.0.0.1"))
     nats_port: int = field(default_factory=lambda: free_port("127.0.0.1"))
@@ -212,6 +216,9 @@ async def exchange(
         for service in BEHIND_PROXIES:
             for server in ("nats", "postgres") if service in TO_POSTGRES else ("nats",):
                 made.proxies[service, server] = await stack.enter_async_context(_proxy(work, server))
+        if "--nats-nodes" in options:
+            for near, far in permutations(NODES, 2):
+                made.routes[near, far] = await stack.enter_async_context(_proxy(work, far))
         _name_proxies(made)
         try:
             yield made
@@ -231,6 +238,6 @@ async def _proxy(work: Path, server: str) -> AsyncIterator[Proxy]:
 
 def _name_proxies(made: Exchange) -> None:
     ports: dict[str, dict[str, int]] = {}
-    for (service, server), proxy in made.proxies.items():
+    for (service, server), proxy in (*made.proxies.items(), *made.routes.items()):
         ports.setdefault(service, {})[server] = proxy.port
     (made.work / PROXIES).write_text(json.dumps(ports))

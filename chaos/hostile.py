@@ -26,12 +26,14 @@ from contracts import subjects
 _GARBAGE = "garbage and hostile messages"
 _DEAF = "a client that never reads; subscriber overflow"
 _BURST = 120
+_SERVICES = ("orders.", "matcher.", "recorder.", "broadcaster.")
+_NOT_ASKED = (".position", ".taken_over", ".handover")
+"""Said by services, not asked; and a hand-over is done whatever the message says."""
 _REQUESTS = tuple(
     value
     for name, value in vars(subjects).items()
-    if name.isupper() and isinstance(value, str) and value.startswith(("orders.", "matcher.", "recorder.", "broadcaster."))
-    and not value.endswith((".position", ".taken_over", ".handover"))
-)  # fmt: skip
+    if name.isupper() and str(value).startswith(_SERVICES) and not str(value).endswith(_NOT_ASKED)
+)
 _PATHS = ("/orders", "/orders/batch", "/orders/1", "/orders/1/replace", "/accounts/x/limits", "/instruments/X")
 _EVERYTHING = ({"channel": "trades", "after": 0}, {"channel": "orders"}, {"channel": "book", "symbol": "BTC-USD"})
 _UNFINISHED = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"

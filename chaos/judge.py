@@ -1,6 +1,7 @@
 """The end of a run: everybody comes to rest, everything is read, and the checker and `pricetime verify` judge it."""
 
 import asyncio
+import json
 import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT
@@ -8,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+from nats.errors import Error as NatsError
 
 from chaos.checker import check
 from chaos.exchange import Exchange
 from chaos.launch import ROOT
 from chaos.records import Recorded, Records, StateHash, TradesSeen, UpdatesSeen
 from chaos.run import Crowd, Run
-from contracts.subjects import MATCHER_STATE_HASH, RECORDER_STATUS
+from contracts.subjects import MATCHER_STANDBY, MATCHER_STATE_HASH, RECORDER_STATUS
 from runtime.journal import JournalReader, journal_state
 from runtime.service import Refused
 
@@ -26,10 +28,10 @@ async def judged(run: Run, crowd: Crowd) -> tuple[list[str], Records]:
     """Every violation, as a line each; and what they were found in."""
     await crowd.stop_trading()
     await run.exchange.until_ready()
-    found = [*run.broken]
     end = (await journal_state(run.connection)).last_seq
-    found += await _come_to_rest(run, crowd, end)
+    found = await _come_to_rest(run, crowd, end)
     records = await _records(run, crowd)
+    found += run.broken
     found += [str(each) for each in await asyncio.to_thread(check, records)]
     found += [f"surprise: {each}" for each in run.log.surprises]
     found += await _verified(run.exchange)
@@ -52,13 +54,10 @@ async def _come_to_rest(run: Run, crowd: Crowd, end: int) -> list[str]:
     return found
 
 
-async def _ask(run: Run, subject: str) -> dict[str, Any]:
-    import json
-
-    from nats.errors import Error as NatsError
-
+async def _ask(run: Run, subject: str, question: dict[str, Any] | None = None) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = json.loads((await run.connection.request(subject, b"{}", timeout=5)).data)
+        reply = await run.connection.request(subject, json.dumps(question or {}).encode(), timeout=8)
+        answer: dict[str, Any] = json.loads(reply.data)
     except (NatsError, TimeoutError):
         return {}
     return answer
@@ -72,6 +71,7 @@ async def _records(run: Run, crowd: Crowd) -> Records:
     hashes = []
     if told := await _ask(run, MATCHER_STATE_HASH):
         hashes.append(StateHash("the matcher", told["sequence"], bytes.fromhex(told["hash"])))
+    hashes += await _standbys(run)
     return Records(
         journal=await read_raw_journal(run),
         operations=run.log.operations,
@@ -82,6 +82,20 @@ async def _records(run: Run, crowd: Crowd) -> Records:
         recorded=await read_postgres(run.exchange.run_file.postgres),
         state_hashes=hashes,
     )
+
+
+async def _standbys(run: Run) -> list[StateHash]:
+    """Of one that stands by, if there is one: it must be where the one that leads is."""
+    if "standby" not in run.exchange.parts:
+        return []
+    end = (await journal_state(run.connection)).last_seq
+    for _ in range(int(_REST_SECONDS)):
+        told = await _ask(run, MATCHER_STANDBY, {"state_hash_at": end})
+        if told.get("hash"):
+            return [StateHash(f"the standby, process {told['pid']}", end, bytes.fromhex(told["hash"]))]
+        await asyncio.sleep(1)
+    run.broken.append(f"standby: nobody stands by at journal sequence {end}")
+    return []
 
 
 async def read_raw_journal(run: Run) -> list[tuple[int, bytes]]:

@@ -25,24 +25,31 @@ _PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+")
 
 def rebuilt(program: Program, folder: Path) -> Program:
     """The program with its service wrapped and its ways to the servers led through the proxies; others as they are."""
+    environment = dict(program.environment)
+    _lead_through_proxies(program.name, environment, folder)
     if program.command[:3] != (sys.executable, "-P", "-m"):
-        return program
+        return replace(program, environment=environment)
     module = program.command[3]
-    environment = dict(program.environment) | {"PYTHONPATH": str(ROOT), FOLDER: str(folder)}
+    environment |= {"PYTHONPATH": str(ROOT), FOLDER: str(folder)}
     if (folder / CONTROLLED).exists():
         environment[CONTROL] = (folder / CONTROLLED).read_text()
-    ports = json.loads((folder / PROXIES).read_text()).get(program.name, {})
-    targets: dict[str, int] = {}
-    for name, port in ports.items():
-        setting = f"PRICETIME_{name.upper()}_URL"
-        if setting in environment and "," not in environment[setting]:  # the nodes of a cluster are reached directly
-            found = _PORT.search(environment[setting])
-            assert found, environment[setting]
-            targets[str(port)] = int(found.group())
-            environment[setting] = _PORT.sub(str(port), environment[setting], count=1)
-    _tell(folder, targets)
     command = (*program.command[:3], "chaos.service", module, program.name, *program.command[4:])
     return replace(program, command=command, environment=environment)
+
+
+def _lead_through_proxies(name: str, environment: dict[str, str], folder: Path) -> None:
+    ports: dict[str, int] = json.loads((folder / PROXIES).read_text()).get(name, {})
+    targets: dict[str, int] = {}
+    for reached, port in ports.items():
+        setting = (
+            f"PRICETIME_NATS_ROUTE_{reached[-1]}" if reached[-1].isdecimal() else f"PRICETIME_{reached.upper()}_URL"
+        )
+        address = environment.get(setting, "")
+        found = _PORT.search(address)
+        if found is not None and "," not in address:  # clients of a cluster reach its nodes directly
+            targets[str(port)] = int(found.group())
+            environment[setting] = _PORT.sub(str(port), address, count=1)
+    _tell(folder, targets)
 
 
 def _tell(folder: Path, targets: dict[str, int]) -> None:
