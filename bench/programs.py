@@ -113,10 +113,10 @@ async def _listens(plan: NatsPlan) -> bool:
 
 
 @asynccontextmanager
-async def whole_stack(folder: Path) -> AsyncIterator[RunFile]:
-    """Everything, as `pricetime up` runs it. Gives the addresses."""
+async def whole_stack(folder: Path, *more: str) -> AsyncIterator[RunFile]:
+    """Everything, as `pricetime up` runs it, with `more` options. Gives the addresses."""
     data = folder / "stack"
-    options = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0")
+    options = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0", *more)
     program = python("cli.main", "up", "--data", str(data), *options)
 
     async def is_ready() -> bool:
