@@ -31,6 +31,8 @@ from cli.servers import (
     prepare_postgres,
 )
 from cli.stack import Stack, StackPlan
+from cli.stream_files import damaged_streams, remove_unfinished
+from contracts.subjects import JOURNAL_STREAM
 from runtime.settings import Settings, SettingsError, load_settings
 from runtime.tls import server_context
 
@@ -85,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         nats = tuple(replace(each, tls=tls if arguments.nats_tls else None) for each in _nats_plans(arguments, data))
         users = prepare_broker_users(data / "nats-users")
         adopt_journal(data / "nats")
+        if len(nats) == 1:
+            _mend_streams(data / "nats", arguments.data)
         asyncio.run(
             _run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls, arguments.standby))
         )
@@ -103,6 +107,21 @@ def _nats_plans(arguments: argparse.Namespace, data: Path) -> tuple[NatsPlan, ..
     if wanted == 1:
         return (nats_plan(data / "nats", arguments.host, arguments.nats_port),)
     return nats_cluster_plans(data, arguments.host, arguments.nats_port)
+
+
+def _mend_streams(store: Path, data: Path) -> None:
+    """A nats-server that does not know a stream again is never well, and nothing would be started."""
+    for name in remove_unfinished(store):
+        say(f"  stream {name} was only being made when nats-server was killed: it is made again")
+    for stream in damaged_streams(store):
+        what_to_do = (
+            f"run `pricetime rebuild journal --data {data}`"
+            if stream.name == JOURNAL_STREAM
+            else "bring that folder back from a copy, or move it away to go on without what it held"
+        )
+        raise CommandError(
+            f"{stream} is damaged: meta.inf or meta.sum is missing, nats-server refuses it; {what_to_do}"
+        )
 
 
 async def _run_stack(plan: StackPlan) -> None:

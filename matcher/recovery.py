@@ -50,8 +50,8 @@ def refusing_what_does_not_fit() -> Iterator[None]:
         yield
     except (JournalBroken, JournalCut) as error:
         raise Refused(
-            f"{error}. Nothing was changed. Compare with the commits in Postgres (table journal_commits), and bring "
-            "back the journal's files from a copy that reaches beyond this sequence"
+            f"{error}. Nothing was changed. Stop, and run `pricetime rebuild journal`: it makes the journal anew from "
+            "Postgres and what is left of the files; or bring back the files from a copy that reaches that far"
         ) from error
 
 

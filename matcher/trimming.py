@@ -22,7 +22,7 @@ from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ROUND_SECONDS = 10.0
+ROUND_SECONDS = 5.0
 STEP_BYTES = 4 * 1024 * 1024
 _STEP_PAUSE_SECONDS = 0.25
 _ANSWER_SECONDS = 35.0

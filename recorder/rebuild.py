@@ -38,5 +38,8 @@ def _add(fold: Fold, sequence: int, payload: bytes) -> None:
     try:
         commit, digest = decode_commit(sequence, payload)
     except JournalBroken as error:
-        raise Refused(f"Postgres's own copy of the journal is damaged (journal_commits): {error}") from error
+        raise Refused(
+            f"Postgres's own copy of the journal is damaged (journal_commits): {error}. Stop, and run "
+            "`pricetime rebuild postgres`"
+        ) from error
     fold.add(commit, payload, digest)

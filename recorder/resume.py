@@ -19,25 +19,27 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
 _ADVICE = (
-    "Nothing was changed. Bring back the journal's files from a copy that reaches that far, or restore the journal "
-    "from Postgres (table journal_commits)"
+    "Nothing was changed. Stop, and run `pricetime rebuild journal`: it makes the journal anew from Postgres and what "
+    "is left of the files; or bring back the journal's files from a copy that reaches that far"
 )
 
 
 async def check_journal(connection: Client, store: Store) -> Chain:
     """The chain at Postgres's position, ready to go on. Raises Refused when the journal does not continue it."""
     position = store.position
+    journal = JournalMessages(connection)
     if position.sequence == 0:
+        await _refuse_trimmed(journal)
         return Chain()
     chain = _chain(position, await store.payload(position.sequence))
-    journal = JournalMessages(connection)
     state = await journal.state(reaching=position.sequence)
     if state.last_seq >= position.sequence and await _agree(journal, store, position.sequence):
         return chain
     if state.first_seq > position.sequence:
         raise Refused(
-            f"journal sequence {position.sequence} is missing: the journal begins only at {state.first_seq}, so it "
-            f"cannot be compared with what Postgres holds. {_ADVICE}"
+            f"journal sequence {position.sequence} is missing: the journal begins only at {state.first_seq}, and "
+            f"Postgres ends at {position.sequence}. Where the journal is trimmed, that is too old a copy of Postgres: "
+            f"bring back one that reaches that far. Where it is not, the journal was cut. {_ADVICE}"
         )
     await _refuse_other_epoch(journal, state, position)
     first = await _first_difference(journal, store, state, position.sequence)
@@ -47,6 +49,15 @@ async def check_journal(connection: Client, store: Store) -> Chain:
             f"to {position.sequence}. The journal was cut. {_ADVICE}"
         )
     raise Refused(f"journal sequence {first} is not the commit that Postgres holds for it. {_ADVICE}")
+
+
+async def _refuse_trimmed(journal: "JournalMessages") -> None:
+    first = (await journal.state(0)).first_seq
+    if first > 1:
+        raise Refused(
+            f"journal sequence 1 is missing: the journal begins only at {first}, and Postgres is empty. What has been "
+            "trimmed from the journal was in Postgres alone: bring back a copy of Postgres that reaches that far"
+        )
 
 
 class JournalMessages:
@@ -88,9 +99,15 @@ def _chain(position: Position, payload: bytes | None) -> Chain:
     try:
         commit, digest = decode_commit(position.sequence, payload or b"")
     except JournalBroken as error:
-        raise Refused(f"Postgres's own copy of the journal is damaged (journal_commits): {error}") from error
+        raise Refused(
+            f"Postgres's own copy of the journal is damaged (journal_commits): {error}. Stop, and run "
+            "`pricetime rebuild postgres`"
+        ) from error
     if digest != position.hash:
-        raise Refused(f"journal_commits and recorder_position disagree about commit {position.sequence}")
+        raise Refused(
+            f"journal_commits and recorder_position disagree about commit {position.sequence}. "
+            "Stop, and run `pricetime rebuild postgres`"
+        )
     chain.advance(commit, digest)
     return chain
 

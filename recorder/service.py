@@ -86,8 +86,8 @@ class Recorder:
         except JournalBroken as error:
             await self._runs.all_recorded()
             raise Refused(
-                f"{error}. Postgres holds what came before, up to {self._store.position.sequence}. Bring back the "
-                "journal's files from a copy, or restore the journal from Postgres (table journal_commits)"
+                f"{error}. Postgres holds what came before, up to {self._store.position.sequence}. Stop, and run "
+                "`pricetime rebuild journal`, or bring back the journal's files from a copy"
             ) from error
 
     async def _record(self) -> None:
