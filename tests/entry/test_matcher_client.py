@@ -1,7 +1,8 @@
 """How commands share requests, and which may be repeated. What happens to the requests is in tests/gateway."""
 
 import asyncio
-from typing import get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,8 @@ from contracts.messages import (
     SetKillSwitch,
     Side,
 )
-from entry.matcher_client import _Waiting, batches, is_repeatable
+from entry.matcher_client import MatcherClient, _Waiting, batches, is_repeatable
+from entry.problems import Declined
 
 PLACE = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1)
 NAMED = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1, client_order_id="x")
@@ -79,3 +81,42 @@ def test_mass_cancelations_have_the_room_of_cancels() -> None:
     pending = [_Waiting(command, loop.create_future(), 0) for command in (PLACE, CancelOrders(), CancelOrder(1))]
     loop.close()
     assert list(batches(pending)) == [pending[1:], pending[:1]]
+
+
+@dataclass
+class Disconnected:
+    """As much of a NATS connection as is looked at while it is down."""
+
+    is_connected: bool = False
+
+
+async def test_cancels_have_room_where_orders_have_none() -> None:
+    connection: Any = Disconnected()
+    client = MatcherClient(connection, 5.0, max_waiting=4)
+
+    async def room_for(*commands: ClientCommand) -> bool:
+        """Whether they may wait; they go on waiting then."""
+        waiting = asyncio.create_task(client.submit_all(commands))
+        tasks.append(waiting)
+        await asyncio.sleep(0)
+        if not waiting.done():
+            return True
+        error = waiting.exception()
+        assert isinstance(error, Declined)
+        assert (error.problem.code, error.problem.retry_after) == ("overloaded", 1)
+        return False
+
+    tasks: list[asyncio.Task[Any]] = []
+    assert await room_for(PLACE, PLACE, PLACE)
+    assert not await room_for(PLACE, PLACE)
+    assert await room_for(PLACE)
+    assert not await room_for(PLACE)
+    assert not await room_for(CancelOrder(1), PLACE)
+    assert await room_for(CancelOrder(1))
+    assert not await room_for(CancelOrder(2))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await room_for(PLACE, PLACE, PLACE, PLACE)
+    tasks[-1].cancel()
+    await asyncio.gather(tasks[-1], return_exceptions=True)

@@ -453,6 +453,21 @@ def test_cancels_have_room_beyond_the_bound(shell: Shell) -> None:
     assert len(shell.answer("cancels")[0].results) == room
 
 
+def test_what_waits_is_bounded_in_bytes_as_well(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few commands may be many bytes: nobody has looked at the names in them yet."""
+    monkeypatch.setattr(matcher.sequencer, "BACKLOG_BYTES", 10_000)
+    fill_open_commit(shell)
+    for number in range(3):
+        shell.request(f"{number}", order(client="x" * 4_500))
+    assert shell.refusal("2") is RequestRefusal.OVERLOADED
+    assert shell.sequencer.backlog == 2
+    shell.seal_all()
+    shell.request("3", order(client="y" * 50_000))
+    assert "3" not in shell.replies, "a large one alone is judged like any other"
+    shell.seal_all()
+    assert isinstance(shell.answer("3")[0].results[0], Refusal)
+
+
 def test_the_backlog_is_worked_off_in_the_order_of_arrival(shell: Shell) -> None:
     fill_open_commit(shell)
     for number in range(50):
