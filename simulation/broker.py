@@ -5,7 +5,6 @@ pipes that keep order; faults delay them, hold them, or cut them with what is in
 """
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,12 +12,16 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from simulation.loop import Process, SimulatedLoop
 from simulation.streams import ApiError, Arrived, Consumer, Disk, Stored, Stream
 
 if TYPE_CHECKING:
     from simulation.client import SimulatedClient
 
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
 _API = "$JS.API."
 _NO_RESPONDERS = {"Status": "503"}
 _NO_STREAM = (404, 10059, "stream not found")
@@ -124,6 +127,7 @@ class Broker:
             "STREAM.INFO": self._stream_info,
             "STREAM.CREATE": self._create_stream,
             "STREAM.UPDATE": self._update_stream,
+            "STREAM.DELETE": self._delete_stream,
             "STREAM.PURGE": self._purge_stream,
             "STREAM.MSG.GET": self._get_message,
             "CONSUMER.CREATE": self._create_consumer,
@@ -256,7 +260,7 @@ class Broker:
     def _acknowledge(self, name: str, reply: str, content: dict[str, Any]) -> None:
         if not reply:
             return
-        payload = json.dumps(content).encode()
+        payload = _encode(content)
         fault = self.ack_faults.next.pop(0) if name == "JOURNAL" and self.ack_faults.next else ""
         if fault == "lost":
             return
@@ -281,10 +285,10 @@ class Broker:
         if operation is None:
             return False
         try:
-            content = operation(tokens[size:], json.loads(payload) if payload else {})
+            content = operation(tokens[size:], _decode(payload) if payload else {})
         except ApiError as error:
             content = {"error": error.content}
-        self.send(reply, reply, "", json.dumps(content).encode(), None)
+        self.send(reply, reply, "", _encode(content), None)
         return True
 
     def _stream(self, name: str) -> Stream:
@@ -307,6 +311,12 @@ class Broker:
     def _update_stream(self, names: list[str], config: dict[str, Any]) -> dict[str, Any]:
         self._stream(names[0]).config = config
         return self._stream_info(names, {})
+
+    def _delete_stream(self, names: list[str], _: dict[str, Any]) -> dict[str, Any]:
+        for consumer in self._stream(names[0]).consumers.values():
+            consumer.end()
+        del self.streams[names[0]]
+        return {"success": True}
 
     def _purge_stream(self, names: list[str], request: dict[str, Any]) -> dict[str, Any]:
         return {"success": True, "purged": self._stream(names[0]).purge(request)}
@@ -341,7 +351,7 @@ class Broker:
         if name not in self.streams:
             return False
         try:
-            stored = self._find(name, {"last_by_subj": subject} if subject else json.loads(payload))
+            stored = self._find(name, {"last_by_subj": subject} if subject else _decode(payload))
         except ApiError:
             self.send(reply, reply, "", b"", {"Status": "404", "Description": "Message Not Found"})
             return True
@@ -384,11 +394,11 @@ class Broker:
         consumer = self._stream(names[0]).consumers.pop(names[1], None)
         if consumer is None:
             raise ApiError(*_NO_CONSUMER)
-        consumer.gone = True
+        consumer.end()
         return {"success": True}
 
     def _pull(self, stream: str, name: str, reply: str, payload: bytes) -> bool:
         if stream not in self.streams or name not in self.streams[stream].consumers:
             return False
-        self.streams[stream].consumers[name].pull(reply, json.loads(payload))
+        self.streams[stream].consumers[name].pull(reply, _decode(payload))
         return True

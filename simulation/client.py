@@ -11,9 +11,12 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 from nats import errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, JetStreamManager
+from nats.js.api import StreamConfig, StreamInfo, StreamState
+from nats.js.errors import APIError, ServiceUnavailableError
 
 from simulation.broker import Broker, Link, Network
 
@@ -93,6 +96,36 @@ class SimulatedSubscription:
             await asyncio.wait([self._worker])
         self._closed = True
         self._client.forget(self._number)
+
+
+_configurations: dict[bytes, StreamConfig] = {}
+
+
+class _Info(msgspec.Struct):
+    config: msgspec.Raw = msgspec.Raw()
+    state: dict[str, Any] = {}
+    error: dict[str, Any] | None = None
+
+
+_info_decoder = msgspec.json.Decoder(_Info)
+
+
+class _Manager(JetStreamManager):
+    """nats-py's own; what is asked most often is read faster."""
+
+    async def stream_info(self, name: str, subjects_filter: str | None = None) -> StreamInfo:
+        try:
+            message = await self._nc.request(f"{self._prefix}.STREAM.INFO.{name}", b"", timeout=self._timeout)
+        except errors.NoRespondersError:
+            raise ServiceUnavailableError from None
+        info = _info_decoder.decode(message.data)
+        if info.error is not None:
+            raise APIError.from_error(info.error)
+        encoded = bytes(info.config)
+        config = _configurations.get(encoded)
+        if config is None:
+            config = _configurations[encoded] = StreamConfig.from_response(msgspec.json.decode(encoded))
+        return StreamInfo(config, StreamState(**info.state))
 
 
 class SimulatedClient:
@@ -339,7 +372,7 @@ class SimulatedClient:
         return JetStreamContext(self, **options)  # type: ignore[arg-type]
 
     def jsm(self, **options: Any) -> JetStreamManager:
-        return JetStreamManager(self, **options)  # type: ignore[arg-type]
+        return _Manager(self, **options)  # type: ignore[arg-type]
 
 
 def id_of(client: SimulatedClient) -> str:

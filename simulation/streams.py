@@ -245,6 +245,12 @@ class Consumer:
         else:
             self.pulls.remove(pull)
 
+    def end(self) -> None:
+        """It is deleted."""
+        self.gone = True
+        for pull in list(self.pulls):
+            self._end(pull, "409", "Consumer Deleted")
+
     def _end(self, pull: Pull, status: str, why: str) -> None:
         self.pulls.remove(pull)
         headers = {"Status": status, "Description": why, "Nats-Pending-Messages": str(pull.left)}

@@ -37,7 +37,6 @@ _PATIENCE_SECONDS = 60.0
 """By when everything must be well again once the faults have ended."""
 
 Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
-_OUTDONE = ("another matcher took over", "another recorder writes")
 
 
 @dataclass
@@ -96,9 +95,11 @@ class Service:
     def _may_end_with(self, error: BaseException) -> bool:
         if isinstance(error, ConnectionLost | NatsError | TimeoutError | MonitorUnreachable):
             return True  # crash-only: the broker did not answer while it was starting
-        return isinstance(error, Refused) and any(
-            ending in str(error) and self.world.had_another(than=self) for ending in _OUTDONE
-        )
+        if not isinstance(error, Refused):
+            return False
+        if "another recorder writes" in str(error):
+            return self.world.had_two_recorders
+        return "another matcher took over" in str(error)  # may also be itself, killed with its barrier on the way
 
     def _start_again(self) -> None:
         self.world.say(f"{self.name} starts again")
@@ -275,10 +276,9 @@ class World:
         """What is on the disk of the machine that this process runs on."""
         return self.disks.setdefault("" if self._one_disk else process.name, KeptSnapshots())
 
-    def had_another(self, than: Service) -> bool:
-        """Whether a second matcher, or recorder, has ever been there."""
-        recorders = [each for each in self.ever if each.is_recorder]
-        return len(recorders) > 1 if than.is_recorder else len(self.ever) - len(recorders) > 1
+    @property
+    def had_two_recorders(self) -> bool:
+        return sum(each.is_recorder for each in self.ever) > 1
 
     def start_another(self, kind: str) -> None:
         """Of matchers and recorders there may be any number; of recorders one at a time works."""
