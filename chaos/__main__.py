@@ -10,6 +10,7 @@ import msgspec
 
 from chaos import report, rounds
 from chaos.all_kinds import KINDS, Kind
+from chaos.controls import CONTROLS
 from chaos.machine import allows
 from chaos.results import RoundResult
 from chaos.schedule import Round
@@ -20,6 +21,8 @@ _PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    if asked.controls:
+        return _play_controls(asked.seed)
     if asked.list:
         print("\n".join(f"{each.name:36} {each.profile:10} {each.row}" for each in KINDS.values()))
         return 0
@@ -44,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--round", metavar="NAME", help="one round again, as a failing run names it")
     parser.add_argument("--results", type=Path, metavar="FILE", help="rounds done are kept there, and not done again")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument("--controls", action="store_true", help="the negative controls: each must find violations")
     parser.add_argument("--list", action="store_true", help="name every kind of fault")
     return parser
 
@@ -78,6 +82,23 @@ def _play(made: Sequence[Round], file: Path | None) -> list[RoundResult]:
                 kept.write(msgspec.json.encode(result) + b"\n")
         _tell(number, len(made), each, result)
     return results
+
+
+def _play_controls(seed: int) -> int:
+    """0 if what is taken away is missed each time."""
+    blind = []
+    for name, control in CONTROLS.items():
+        if not all(allows(need) for kind in control.kinds for need in KINDS[kind].needs):
+            print(f"not tested here: {name}")
+            continue
+        result = rounds.play_apart(Round(control.profile, seed, control.kinds), name)
+        harness = [each for each in result.violations if each.startswith("harness")]
+        found = [each for each in result.violations if each not in harness]
+        print(f"{name} ({control.what}): {len(found)} violations found, as must be", flush=True)
+        print("\n".join(f"  {each[:300]}" for each in [*found[:3], *harness]), flush=True)
+        blind += [name] if harness or not found else []
+    print(f"NOTHING FOUND by {', '.join(blind)}" if blind else "every control is found")
+    return 1 if blind else 0
 
 
 def _known(file: Path | None) -> list[RoundResult]:

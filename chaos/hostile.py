@@ -36,6 +36,8 @@ _REQUESTS = tuple(
 )
 _PATHS = ("/orders", "/orders/batch", "/orders/1", "/orders/1/replace", "/accounts/x/limits", "/instruments/X")
 _EVERYTHING = ({"channel": "trades", "after": 0}, {"channel": "orders"}, {"channel": "book", "symbol": "BTC-USD"})
+_ELSEWHERE = ("127.0.0.2", 0)
+"""Connections for each address are limited: whoever is hostile has used up only their own."""
 _UNFINISHED = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 _FIELDS = ("side", "price", "quantity", "symbol", "account", "type", "order_id", "items", "op", "channel")
 
@@ -167,7 +169,9 @@ async def garbage_on_sockets(run: Run) -> str:
 
     async def one(port: int) -> None:
         with suppress(OSError, TimeoutError):
-            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 3)
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection("127.0.0.1", port, local_addr=_ELSEWHERE), 3
+            )
             with suppress(OSError):
                 writer.write(protocol_garbage(run.chance))
                 await asyncio.wait_for(writer.drain(), 2)
@@ -190,7 +194,7 @@ async def _deaf_websockets(run: Run, count: int) -> AsyncIterator[None]:
     """They subscribe to everything from the beginning, and then never read."""
     async with AsyncExitStack() as stack:
         for _ in range(count):
-            raw = socket.create_connection(("127.0.0.1", run.exchange.ws_port), timeout=5)
+            raw = socket.create_connection(("127.0.0.1", run.exchange.ws_port), 5, _ELSEWHERE)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.setblocking(False)
             with suppress(OSError, TimeoutError, websockets.WebSocketException):
@@ -218,7 +222,9 @@ async def deaf_nats_subscribers(run: Run) -> str:
     writers = []
     try:
         for _ in range(20):
-            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", run.exchange.nats_port), 5)
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection("127.0.0.1", run.exchange.nats_port, local_addr=_ELSEWHERE), 5
+            )
             await asyncio.wait_for(reader.readline(), 5)
             writer.write(b'CONNECT {"verbose":false}\r\nSUB market.> 1\r\n')
             reader._transport.pause_reading()  # type: ignore[attr-defined]
@@ -239,7 +245,9 @@ async def slow_requests(run: Run) -> str:
     writers = []
     try:
         for _ in range(100):
-            _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", run.exchange.http_port), 5)
+            _, writer = await asyncio.wait_for(
+                asyncio.open_connection("127.0.0.1", run.exchange.http_port, local_addr=_ELSEWHERE), 5
+            )
             writer.write(_UNFINISHED)
             writers.append(writer)
         await _goes_on(run, "100 requests that do not end")

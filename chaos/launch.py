@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chaos.controls import NO_SYNC, unsynced
 from chaos.service import CONTROL, FOLDER
 from cli.main import main as pricetime
 from cli.processes import Program
@@ -28,13 +29,23 @@ def rebuilt(program: Program, folder: Path) -> Program:
     environment = dict(program.environment)
     _lead_through_proxies(program.name, environment, folder)
     if program.command[:3] != (sys.executable, "-P", "-m"):
-        return replace(program, environment=environment)
+        return replace(program, command=_controlled(program, folder), environment=environment)
     module = program.command[3]
     environment |= {"PYTHONPATH": str(ROOT), FOLDER: str(folder)}
     if (folder / CONTROLLED).exists():
         environment[CONTROL] = (folder / CONTROLLED).read_text()
     command = (*program.command[:3], "chaos.service", module, program.name, *program.command[4:])
     return replace(program, command=command, environment=environment)
+
+
+def _controlled(program: Program, folder: Path) -> tuple[str, ...]:
+    """nats-server as the negative control wants it, if this run is that one."""
+    control = folder / CONTROLLED
+    if not program.name.startswith("nats") or not control.exists() or control.read_text() != NO_SYNC:
+        return program.command
+    changed = folder / f"{program.name}.conf"
+    changed.write_text(unsynced(Path(program.command[2])))
+    return (*program.command[:2], str(changed))
 
 
 def _lead_through_proxies(name: str, environment: dict[str, str], folder: Path) -> None:

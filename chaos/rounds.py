@@ -118,10 +118,10 @@ def play_apart(made: Round, control: str | None = None, *, apart: bool | None = 
     with tempfile.TemporaryDirectory(prefix="pricetime-chaos-result-") as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", "chaos.rounds", made.name, str(result), *([control] if control else [])]
-        environment = {}
+        environment = {"CHAOS_RECOVERY_SECONDS": "20"} if control else {}
         if allows("namespaces") if apart is None else apart:
             command = [*NAMESPACES, *command]
-            environment = {APART: "1"}
+            environment[APART] = "1"
         program = Program(name="round", command=tuple(command), environment=environment)
         seconds = _ROUND_SECONDS + _FAULT_SECONDS * len(made.kinds)
         options = spawn_options(program, subprocess.PIPE)

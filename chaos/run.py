@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +26,7 @@ from runtime.journal import journal_state
 
 _PROBE_SECONDS = 0.05
 _MOST_PROBES = 40
-_RECOVERY_SECONDS = 90.0
+_RECOVERY_SECONDS = float(os.environ.get("CHAOS_RECOVERY_SECONDS", "90"))
 _PAUSE_SECONDS = (0.1, 1.2)
 
 
