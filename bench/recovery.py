@@ -55,7 +55,8 @@ _MEGABYTE = 1_000_000
 class Scale:
     commands: int = 1_000_000
     commits_of: tuple[int, ...] = (20, 100)
-    """So many commands in each: of 64 requests at a time the matcher makes commits of about 20, of batches larger ones."""
+    """So many commands in each: the matcher makes commits of about 20 of 64 requests at a time, larger ones of batches.
+    """
     resting: tuple[int, ...] = (100_000, 1_000_000)
     rounds: int = 3
     rate: float = 1_500.0

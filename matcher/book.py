@@ -295,7 +295,7 @@ class BookSide:
         self.best: PriceLevel | None = None
 
     def add(self, order: Order) -> PriceLevel:
-        """Let the order rest at the back of its price level."""
+        """Let the order rest at the back of its price level: PriceLevel.append, in one piece as it happens so often."""
         assert order.price is not None
         key = order.price * self.sign
         level: PriceLevel | None = self.levels.get(key)
@@ -303,14 +303,29 @@ class BookSide:
             level = self.levels[key] = PriceLevel(order.price, key)
             if self.best is None or key < self.best.key:
                 self.best = level
-        level.append(order)
+        order.level, tail = level, level.tail
+        if tail is None:
+            level.head = order
+        else:
+            tail.next, order.previous = order, tail
+        level.tail = order
+        level.quantity += order.remaining - order.hidden
         return level
 
     def remove(self, order: Order) -> PriceLevel:
-        """Take a resting order out; its price level goes with the last one."""
-        level = order.level
+        """Take a resting order out (PriceLevel.unlink, in one piece); its price level goes with the last one."""
+        level, before, after = order.level, order.previous, order.next
         assert level is not None
-        level.unlink(order)
+        if before is None:
+            level.head = after
+        else:
+            before.next = after
+        if after is None:
+            level.tail = before
+        else:
+            after.previous = before
+        order.level = order.previous = order.next = None
+        level.quantity -= order.remaining - order.hidden
         if level.head is None:
             del self.levels[level.key]
             if level is self.best:

@@ -209,7 +209,7 @@ class Engine:
             return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
         if command.client_order_id is not None and (known := self._known(command)):
             return known
-        if rested := self._rest_at_once(command, book, time, sequence):
+        if command.time_in_force is GTC and (rested := self._rest_at_once(command, book, time, sequence)):
             return rested
         if refusal := self._refuse_place(command, book, time, None):
             return refusal
@@ -250,13 +250,13 @@ class Engine:
         return checks.refuse_by_market(command, book)
 
     def _rest_at_once(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int) -> Outcome | None:
-        """What happens most, by the shortest way: a plain limit order, nothing wrong with it, that meets nobody.
+        """What happens most, by the shortest way: a plain GTC limit order, nothing wrong with it, that meets nobody.
 
         None for any other. It does what `_refuse_place` and `_accept` do, in a third of the time.
         """
         if command.terms is not None or command.post_only or not book.is_free:
             return None
-        if command.type is not LIMIT or command.time_in_force is not GTC:
+        if command.type is not LIMIT:
             return None
         holding = book.holdings.get(command.account)  # who has one has a good name
         if holding is None or holding.account.killed or holding.account.limited:
@@ -291,11 +291,11 @@ class Engine:
             self._execute_notional(order, command.terms.notional, book, work)
             return
         work.events.append(OrderAccepted(order.order_id))
-        if order.type in STOP_TYPES:
+        if order.type is LIMIT or order.type not in STOP_TYPES:
+            self._execute(order, book, work)
+        else:
             self._open_order(order)
             self._wait_or_trigger(order, book)
-        else:
-            self._execute(order, book, work)
 
     def _account(self, name: str) -> Account:
         account = self._accounts.get(name)
@@ -838,6 +838,11 @@ class Engine:
     def resting_orders(self) -> int:
         """Open orders: in a book, or stops that wait."""
         return len(self._open)
+
+    @property
+    def size(self) -> int:
+        """Open orders and remembered client order ids: what `state_hash` walks over."""
+        return len(self._open) + len(self._client_order_ids)
 
     def symbol_of(self, order_id: int) -> str | None:
         """What an open order is an order for."""
