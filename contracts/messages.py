@@ -523,7 +523,7 @@ class Commit(Message, frozen=True):
     commands: tuple[Command, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     state_hash: bytes | None = None
-    """Hash of the engine's whole state before this commit, in every barrier."""
+    """In every barrier: hash of the engine's whole state before it; empty where that would have held up a take-over."""
 
     @property
     def is_barrier(self) -> bool:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 2.0
 _TURN_SECONDS = 0.01
+_HASHED_SIZE = 20_000
+"""A barrier has no hash of a state larger than this: nobody is served before it is written (docs/decisions/0022)."""
 
 Recorded = dict[str, object]
 """What the recorder says of itself: how far Postgres has got."""
@@ -100,7 +102,7 @@ async def _write_barrier(connection: Client, replay: Replay) -> bool:
     barrier = next_commit(
         replay.chain,
         now(),
-        barrier_state=replay.engine.state_hash(),
+        barrier_state=replay.engine.state_hash() if replay.engine.size <= _HASHED_SIZE else b"",
         journal_epoch=secrets.token_hex(8),
     )
     payload, digest = encode_commit(barrier)

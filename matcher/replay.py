@@ -37,7 +37,7 @@ class Replay:
         commit, digest = self.chain.check_commands(sequence, payload)
         self.chain.advance(commit, digest)
         engine, time = self.engine, commit.time
-        if commit.is_barrier and commit.version == VERSION and commit.state_hash != engine.state_hash():
+        if commit.state_hash and commit.version == VERSION and commit.state_hash != engine.state_hash():
             raise JournalBroken(sequence, "the state that it records is not the state that replaying gives")
         results = [engine.apply(command, time, sequence) for command in commit.commands]
         if _encoder.encode(results) != bytes(commit.outcomes):

@@ -25,6 +25,7 @@ from contracts.subjects import (
     MATCHER_TAKEN_OVER,
     ORDERS_SUBMIT,
 )
+from matcher.apart import begin_hash, hash_begun
 from matcher.broker import MonitorUnreachable, check_broker, watch_brokers
 from matcher.engine import Engine
 from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
@@ -397,9 +398,11 @@ class Matcher:
             }
         )
 
-    async def _state_hash(self, _: bytes) -> bytes:
-        sequence, digest = await self._inspect(Engine.state_hash)
-        assert isinstance(digest, bytes)
+    async def _state_hash(self, _: bytes) -> bytes | Failure:
+        sequence, begun = await self._inspect(begin_hash)
+        digest = await hash_begun(begun)
+        if not digest:
+            return failure(503, "no_hash", detail="the process that was to compute it ended; ask again")
         return _json.encode({"sequence": sequence, "hash": digest.hex()})
 
     async def _instruments(self, _: bytes) -> bytes:

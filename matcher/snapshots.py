@@ -253,7 +253,7 @@ class _Taking:
 def _write_and_prove(files: SnapshotFiles, replay: Replay, go: int, ended: int) -> NoReturn:
     """The child: writes the state, waits for the word, and becomes the process that proves what was written."""
     try:
-        _become_a_background_process(keep=(go, ended))
+        become_a_background_process(keep=(go, ended))
         aside = files.write_aside(state.dump_parts(replay), replay.chain.sequence)
         if os.read(go, len(_GO)) == _GO:
             os.set_inheritable(ended, True)
@@ -268,7 +268,7 @@ def _write_and_prove(files: SnapshotFiles, replay: Replay, go: int, ended: int) 
         os._exit(1)
 
 
-def _become_a_background_process(keep: tuple[int, int]) -> None:
+def become_a_background_process(keep: tuple[int, int]) -> None:
     """Nothing that is the matcher's may stay open here: that it died must show at once in its closed connections."""
     first, second = sorted(keep)
     os.closerange(3, first)

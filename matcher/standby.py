@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from contracts.subjects import MATCHER_LEASE_CHANGED, MATCHER_STANDBY, MATCHER_STATUS
+from matcher.apart import begin_hash, hash_begun
 from matcher.broker import check_stream
 from matcher.lease import ANYONE, Holder, Lease
 from matcher.recovery import Recorded, ask_recorder, follow_forever, refusing_what_does_not_fit
@@ -76,7 +77,7 @@ class Standby:
         self._unanswered = 0
         self._reconnects = 0
         self._connected_at = 0.0
-        self._hashes: dict[int, asyncio.Future[str]] = {}
+        self._hashes: dict[int, asyncio.Future[object]] = {}
 
     async def until_its_turn(self) -> None:
         """Raises Refused when the journal cannot be trusted."""
@@ -117,7 +118,7 @@ class Standby:
             self._on_ready()
         waiting = self._hashes.pop(sequence, None) if self._hashes else None
         if waiting is not None and not waiting.done():
-            waiting.set_result(self.replay.engine.state_hash().hex())
+            waiting.set_result(begin_hash(self.replay.engine))
 
     async def _find_end(self) -> None:
         """Ready is who has followed all that the journal held when this was called."""
@@ -215,14 +216,14 @@ class Standby:
     async def _hash_at(self, sequence: int) -> str | None:
         """None if it is past there, or not there in time."""
         if sequence == self.replay.chain.sequence:
-            return self.replay.engine.state_hash().hex()
+            return (await hash_begun(begin_hash(self.replay.engine))).hex() or None
         if sequence < self.replay.chain.sequence:
             return None
         waiting = self._hashes.setdefault(sequence, asyncio.get_running_loop().create_future())
         done, _ = await asyncio.wait([waiting], timeout=_HASH_SECONDS)
         if not done:
             self._hashes.pop(sequence, None)
-        return waiting.result() if done else None
+        return (await hash_begun(waiting.result())).hex() or None if done else None
 
 
 # For the one that leads
