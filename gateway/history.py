@@ -39,8 +39,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _CONNECTIONS = 8
 _TIMEOUT_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
-_ASK_SECONDS = 2 * _TIMEOUT_SECONDS + _PAUSE_SECONDS
-"""How long one read that asks a silent Postgres may take, until another may ask."""
 
 _INSTRUMENT = (
     "i.symbol, i.tick_size, i.lot_size, i.min_quantity, i.max_quantity, i.status AS instrument_status, "
@@ -123,12 +121,19 @@ class History:
 
     def __init__(self, pool: "asyncpg.Pool[Row]") -> None:
         self._pool = pool
-        self._silence = Silence()
+        self._answered_at = -math.inf
+        self._listening: asyncio.Task[None] | None = None
 
     @property
     def is_silent(self) -> bool:
-        """Whether Postgres lately did not answer in time. Then most reads fail at once."""
-        return self._silence.is_silent
+        """Whether Postgres lately answered nobody in time. Until it does again, reads fail at once."""
+        return self._listening is not None
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await close_pool(self._pool)
 
     async def order(self, order_id: int) -> tuple[OrderView, Instrument] | None:
         rows = await self._fetch(f"{_ORDERS} WHERE o.order_id = $1", order_id)
@@ -198,14 +203,14 @@ class History:
     async def _fetch(self, statement: str, *arguments: object) -> list[Row]:
         """Asks a second time after a failure: a connection from before a restart of Postgres says nothing of now."""
         asked_at = time.monotonic()
-        if not self._silence.may_ask(asked_at):
+        if self.is_silent:
             raise unavailable()
         try:
             return await self._ask(statement, arguments)
         except TimeoutError as error:
-            self._silence.noticed(asked_at, time.monotonic())
             log.warning("postgres: no answer in %g s", _TIMEOUT_SECONDS)
-            await self._pool.expire_connections()
+            if self._answered_at < asked_at and self._listening is None:
+                self._listening = asyncio.create_task(self._listen())
             raise unavailable() from error
         except DOWN as error:
             log.warning("postgres: %s; asking again", error or type(error).__name__)
@@ -219,36 +224,21 @@ class History:
     async def _ask(self, statement: str, arguments: tuple[object, ...]) -> list[Row]:
         async with self._pool.acquire(timeout=_TIMEOUT_SECONDS) as connection:
             rows: list[Row] = await connection.fetch(statement, *arguments, timeout=_TIMEOUT_SECONDS)
-        self._silence.ended(time.monotonic())
+        self._answered_at = time.monotonic()
         return rows
 
-
-class Silence:
-    """A Postgres that answers nobody is asked by one read at a time: the others need not wait to find out.
-
-    A read that takes too long while others are answered says nothing of Postgres. Times are in seconds.
-    """
-
-    def __init__(self) -> None:
-        self.is_silent = False
-        self._answered_at = -math.inf
-        self._ask_at = -math.inf
-
-    def may_ask(self, now: float) -> bool:
-        if self.is_silent and now < self._ask_at:
-            return False
-        self._ask_at = now + _ASK_SECONDS
-        return True
-
-    def noticed(self, asked_at: float, now: float) -> None:
-        """One that was asked then has not been answered until now."""
-        if self._answered_at < asked_at:
-            self.is_silent = True
-            self._ask_at = now + _PAUSE_SECONDS
-
-    def ended(self, now: float) -> None:
-        self.is_silent = False
-        self._answered_at = now
+    async def _listen(self) -> None:
+        """Ask until there is an answer, so that no read has to wait to find out."""
+        while True:
+            await self._pool.expire_connections()
+            await asyncio.sleep(_PAUSE_SECONDS)
+            try:
+                await self._ask("SELECT 1", ())
+            except DOWN as error:
+                log.debug("postgres: %s", error or type(error).__name__)
+                continue
+            self._listening = None
+            return
 
 
 def unavailable() -> Declined:

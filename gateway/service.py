@@ -23,7 +23,7 @@ from gateway.command_routes import command_routes
 from gateway.deferred import Deferral
 from gateway.export import Exports
 from gateway.health import Health
-from gateway.history import History, close_pool, open_pool
+from gateway.history import History, open_pool
 from gateway.history_routes import history_routes
 from gateway.limits import limits_routes
 from gateway.people import answer_people
@@ -47,11 +47,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     tls, origins = server_context(settings), Origins(settings.allowed_hosts, settings.cors_origins)
     listener = listening_socket(settings.http_fd, settings.http_host, settings.http_port)
     connection = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))
-    pool = await open_pool(settings.postgres_url)
     intake = await connect_intake(settings.nats_url, "gateway", nats_tls(settings))
     position = Position()
     instruments = Instruments(connection, settings.command_timeout_seconds)
-    reads = Reads(connection, History(pool), instruments, position, settings.read_wait_seconds)
+    history = History(await open_pool(settings.postgres_url))
+    reads = Reads(connection, history, instruments, position, settings.read_wait_seconds)
     read_commit = journal_commits(connection, settings.read_wait_seconds)
     matcher = MatcherClient(
         connection, settings.command_timeout_seconds, settings.backlog_commands, settings.command_retry_seconds
@@ -101,7 +101,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
         await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch_intake(intake))
     finally:
-        await close_pool(pool)
+        await history.close()
         await close(intake)
         await close(connection)
 
