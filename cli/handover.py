@@ -94,15 +94,10 @@ async def connected(url: str, tls: NatsTls) -> Client:
             max_reconnect_attempts=1,  # without it, or with allow_reconnect=False, nats-py tries for minutes
             reconnect_time_wait=_PAUSE_SECONDS,
             connect_timeout=3,
-            error_cb=_ignore,
         )
     except (NatsError, OSError, TimeoutError, ValueError, Refused) as error:
         why = why_refused(error) or error or type(error).__name__
         raise CommandError(f"no exchange answers at {without_password(url)} ({why})") from error
-
-
-async def _ignore(_: Exception) -> None:
-    """The error that ends the attempt is raised as well."""
 
 
 async def hand_over(connection: Client) -> HandedOver:

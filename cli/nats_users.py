@@ -156,7 +156,6 @@ async def _is_served(running: RunFile, login: Login) -> bool:
             password=login.password,
             allow_reconnect=False,
             connect_timeout=2,
-            error_cb=_ignore,
         )
     except (NatsError, OSError, TimeoutError):
         return False
@@ -167,7 +166,3 @@ async def _is_served(running: RunFile, login: Login) -> bool:
         return False
     finally:
         await connection.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """The error that ends the attempt is raised as well."""

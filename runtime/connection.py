@@ -66,9 +66,15 @@ class NatsClient(Client):
             await self.connect(servers, **options)
         except BaseException:
             if self._transport is not None:
-                self._transport.close()
+                self._transport.close()  # type: ignore[no-untyped-call]
                 await asyncio.sleep(0)
             raise
+
+    async def _connect_to_server(self, s: Any) -> None:
+        """One that took the last connection and then said nothing (a paused node) would keep it, and we its socket."""
+        if self._transport is not None:
+            self._transport.close()
+        await super()._connect_to_server(s)
 
     def _connect_command(self) -> bytes:
         if self.wants_tls and not self._server_info.get("tls_required"):
@@ -89,9 +95,8 @@ async def connect(
     connecting = True
 
     async def on_error(error: Exception) -> None:
-        why = str(error) if isinstance(error, Untrusted) else why_refused(error)
-        if connecting and why is not None:
-            raise Refused(f"nats-server at {without_password(url)}: {why} (PRICETIME_NATS_TLS_...: docs/security.md)")
+        if connecting:
+            _check_trusted(url, error)
         log.warning("nats: %s", error or type(error).__name__)
 
     async def on_disconnect() -> None:
@@ -123,10 +128,21 @@ async def connect(
 
 
 async def dial(url: str, tls: NatsTls | None = None, **options: Any) -> Client:
-    """nats-py's `connect`, for those who do not stay; the password goes over TLS where that is wanted."""
+    """nats-py's `connect`, with TLS where that is wanted, for those who do not stay. Raises Refused as ours does."""
+
+    async def on_error(error: Exception) -> None:
+        _check_trusted(url, error)  # nats-py would try without end
+
     connection, secure = _client(url, tls)
-    await connection.open(servers_of(url), **secure, **options)
+    await connection.open(servers_of(url), error_cb=on_error, **secure, **options)
     return connection
+
+
+def _check_trusted(url: str, error: Exception) -> None:
+    """Raises Refused if the error says that one of the two ends cannot prove who it is."""
+    why = str(error) if isinstance(error, Untrusted) else why_refused(error)
+    if why is not None:
+        raise Refused(f"nats-server at {without_password(url)}: {why} (PRICETIME_NATS_TLS_...: docs/security.md)")
 
 
 def _client(url: str, tls: NatsTls | None) -> tuple[NatsClient, dict[str, Any]]:

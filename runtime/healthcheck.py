@@ -33,7 +33,6 @@ async def _ask(subject: str, settings: Settings) -> str:
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
             connect_timeout=2,
-            error_cb=_ignore,
             inbox_prefix=inbox_of(settings.nats_url) or "_INBOX",
         )
         try:
@@ -43,10 +42,6 @@ async def _ask(subject: str, settings: Settings) -> str:
     except (NatsError, OSError, TimeoutError, Refused) as error:
         raise Unwell(f"no answer on {subject} ({error or type(error).__name__})") from error
     return f"at journal sequence {answer['sequence']}"
-
-
-async def _ignore(_: Exception) -> None:
-    """The error that ends the attempt is raised as well."""
 
 
 async def _ask_gateway(settings: Settings) -> str:

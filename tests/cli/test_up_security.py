@@ -13,6 +13,8 @@ import httpx
 import pytest
 import websockets.sync.client
 
+from runtime.healthcheck import CHECKS, Unwell, check
+from runtime.settings import Settings
 from tests.support.certificates import Authority, Certificate
 from tests.support.servers import temporary_folder, wait_until
 from tests.support.stack import Stack, running_stack
@@ -114,3 +116,19 @@ def test_what_cannot_be_is_said_before_anything_starts(
     assert done.stderr.count("\n") == 1
     assert why in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("service", CHECKS)
+async def test_health_checks_of_containers_know_tls(service: str, secure: Stack, shown: Certificate) -> None:
+    port = int(secure.http.rsplit(":", 1)[1])
+    settings = Settings(nats_url=secure.nats, nats_tls_pin=shown.cert, tls_cert=shown.cert, http_port=port)
+    assert await check(service, settings)
+
+
+async def test_and_believe_nobody_else(secure: Stack, folder: Path) -> None:
+    other = Authority(folder, "other").issue("localhost")
+    port = int(secure.http.rsplit(":", 1)[1])
+    settings = Settings(nats_url=secure.nats, nats_tls_pin=other.cert, tls_cert=other.cert, http_port=port)
+    for service in CHECKS:
+        with pytest.raises(Unwell, match="no answer"):
+            await check(service, settings)

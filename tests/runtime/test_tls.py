@@ -235,6 +235,13 @@ async def test_without_tls_no_password_is_sent(authority: Authority) -> None:
     assert b"".join(heard) == b""
 
 
+async def test_who_does_not_stay_is_told_at_once(server: NatsServer, stranger: Authority) -> None:
+    """nats-py itself would try without end."""
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(Refused, match="its certificate is not good"):
+            await dial(server.url, NatsTls(ca=stranger.file), max_reconnect_attempts=1)
+
+
 async def test_a_connection_comes_back_over_tls(ours: Certificate, authority: Authority) -> None:
     with broker(ours) as restarted:
         connection = await connect(restarted.url, "test", tls=NatsTls(ca=authority.file))
