@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from nats.errors import Error as NatsError
 from nats.js.api import StreamInfo
 
@@ -24,7 +23,7 @@ from cli.processes import Program
 from cli.servers import NatsPlan, nats_cluster_plans, nats_configuration, nats_executable, nats_program
 from contracts.subjects import JOURNAL_STREAM
 from runtime.connection import close, connect
-from tests.support.servers import NatsServer, temporary_folder
+from tests.support.servers import NatsServer, temporary_folder, wait_until
 
 READY_SECONDS = 60
 
@@ -86,10 +85,8 @@ class Cluster:
 
     async def until_well(self) -> None:
         """All nodes are there and have everything."""
-        async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient(trust_env=False) as client:
-            for node in self.nodes:
-                while (await client.get(f"{node.monitor_url}/healthz")).status_code != 200:
-                    await asyncio.sleep(0.05)
+        for node in self.nodes:
+            assert await asyncio.to_thread(wait_until, node.is_well, READY_SECONDS), node.name
 
 
 @asynccontextmanager
@@ -101,11 +98,13 @@ async def running_cluster() -> AsyncIterator[Cluster]:
             links = {each: await proxies.enter_async_context(_link_to(plans[each[1]])) for each in ends}
             nodes = tuple(_node(folder, plans, links, place) for place in range(len(plans)))
             cluster = Cluster(nodes, links)
-            await cluster.start(*nodes)
-            yield cluster
-            for node in nodes:
-                if node.process is not None and node.process.poll() is None:
-                    node.kill()
+            try:
+                await cluster.start(*nodes)
+                yield cluster
+            finally:
+                for node in nodes:
+                    if node.process is not None and node.process.poll() is None:
+                        node.kill()
 
 
 def _link_to(plan: NatsPlan) -> AbstractAsyncContextManager[Proxy]:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -55,6 +55,16 @@ _reply = msgspec.msgpack.Decoder(Reply)
 
 def order(side: Side = Side.BUY, price: int = 100, quantity: int = 1, client_order_id: str | None = None) -> PlaceOrder:
     return PlaceOrder("BTC-USD", side, OrderType.LIMIT, quantity, price, client_order_id=client_order_id)
+
+
+class Broker(Protocol):
+    """A nats-server, or a cluster of them."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def monitor_url(self) -> str: ...
 
 
 @dataclass
@@ -104,9 +114,14 @@ class Matchers:
     folder: Path
     started: list[MatcherProcess] = field(default_factory=list)
 
-    def start(self, server: NatsServer, *, fenced: bool = True, **settings: object) -> MatcherProcess:
+    def start(self, server: Broker, *, fenced: bool = True, **settings: object) -> MatcherProcess:
         """`settings` are PRICETIME_* variables by their short names: nats_url=..., backlog_commands=..."""
-        given = {"nats_url": server.url, "nats_monitor_url": server.monitor_url, "recorder_wait_seconds": 0} | settings
+        given = {
+            "nats_url": server.url,
+            "nats_monitor_url": server.monitor_url,
+            "recorder_wait_seconds": 0,
+            "data_dir": self.folder / "data",
+        } | settings
         command = ("-m", "matcher") if fenced else ("-c", UNFENCED)
         program = Program(name="matcher", command=(sys.executable, *command))
         log = self.folder / f"matcher-{len(self.started)}.log"
@@ -116,7 +131,7 @@ class Matchers:
             self.started.append(MatcherProcess(subprocess.Popen(program.command, **options), log))
         return self.started[-1]
 
-    def start_serving(self, server: NatsServer, **options: Any) -> MatcherProcess:
+    def start_serving(self, server: Broker, **options: Any) -> MatcherProcess:
         matcher = self.start(server, **options)
         matcher.wait_until_serving()
         return matcher
@@ -199,7 +214,7 @@ class MatcherClient:
 
 
 @asynccontextmanager
-async def client_of(server: NatsServer) -> AsyncIterator[MatcherClient]:
+async def client_of(server: Broker) -> AsyncIterator[MatcherClient]:
     connection = await connect(server.url, "test")
     try:
         yield MatcherClient(connection)

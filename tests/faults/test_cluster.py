@@ -1,0 +1,197 @@
+"""Goal: whatever becomes of the nodes of a NATS cluster, an answered order is in the journal exactly once as it was
+answered, nothing is answered from what is no longer true, and orders go on whenever two of three nodes can.
+
+Method: clients place orders without pause while one node is killed, two are, one is paused, or the one that leads the
+journal is cut off from the others together with the matcher connected to it. Somebody reads the journal all along and
+must not be told that it was cut. Then the journal is read commit by commit, replayed, and compared with the answers.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from contracts.messages import CancelOrder, RequestRefusal, RequestRefused
+from contracts.subjects import JOURNAL_STREAM
+from runtime import connection as runtime_connection
+from runtime.connection import close, connect, watch
+from runtime.journal import JournalReader, ensure_stream, journal_state
+from runtime.leadership import certain_stream_info
+from tests.support.clusters import Cluster, running_cluster
+from tests.support.flows import flowing
+from tests.support.matchers import MatcherClient, MatcherProcess, Matchers, Unanswered, client_of, order
+from tests.support.servers import NatsServer, wait_until
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with running_cluster() as running:
+        yield running
+
+
+def start(matchers: Matchers, cluster: Cluster, **settings: object) -> MatcherProcess:
+    return matchers.start(cluster, replicas=3, **settings)
+
+
+@asynccontextmanager
+async def read_all_along(cluster: Cluster) -> AsyncIterator[list[int]]:
+    """The sequences that a reader of the journal has come by. It lives through everything."""
+    connection = await connect(cluster.url, "test")
+    seen: list[int] = []
+
+    async def read() -> None:
+        async with JournalReader(connection, 1) as reader:
+            async for messages in reader:
+                seen.extend(sequence for sequence, _ in messages)
+
+    reading = asyncio.create_task(read())
+    try:
+        yield seen
+        end = (await journal_state(connection)).last_seq
+        async with asyncio.timeout(30):
+            while not seen or seen[-1] < end:
+                assert not reading.done(), reading
+                await asyncio.sleep(0.05)
+        assert seen == list(range(1, len(seen) + 1))
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await close(connection)
+
+
+async def test_the_loss_of_the_leading_node_and_its_return(cluster: Cluster, matchers: Matchers) -> None:
+    matcher = start(matchers, cluster)
+    async with client_of(cluster) as client, flowing(client) as flow:
+        await client.until_served()
+        async with read_all_along(cluster):
+            await flow.until_answered(50)
+            lost = await cluster.leader()
+            lost.kill()
+            await flow.until_answered(200)
+            await cluster.start(lost)
+            paused = await cluster.leader()
+            os.kill(paused.pid, signal.SIGSTOP)
+            await flow.until_answered(200)
+            os.kill(paused.pid, signal.SIGCONT)
+            await flow.until_answered(200)
+            await cluster.until_well()
+        flow.stopping = True
+        await asyncio.gather(*flow.tasks)
+        journal = await client.journal()
+        state = await client.state_hash()
+    assert matcher.is_running, matcher.output
+    flow.assert_all_in(journal)
+    assert journal.commits[-1].matcher_epoch == 1, "it need not have taken over from itself"
+    assert state["hash"] == journal.replay.engine.state_hash().hex()
+
+
+async def test_without_two_nodes_requests_are_refused_until_one_is_back(cluster: Cluster, matchers: Matchers) -> None:
+    matcher = start(matchers, cluster)
+    async with client_of(cluster) as client, flowing(client, clients=2) as flow:
+        await client.until_served()
+        await flow.until_answered(50)
+        lost = [*cluster.others(await cluster.leader())[:1], await cluster.leader()]
+        for node in lost:
+            node.kill()
+        with pytest.raises(Unanswered):  # it came to the matcher before that could know: nobody can tell what it led to
+            await client.request([order(client_order_id="stranded")], timeout=1)
+        reply = await until_turned_away(client)
+        assert reply.reason is RequestRefusal.OVERLOADED
+        assert "the journal takes no writes" in reply.detail
+        assert (await client.status())["serving"] is False
+        await cluster.start(lost[0])
+        await flow.until_answered(50)
+        await cluster.start(lost[1])
+        flow.stopping = True
+        await asyncio.gather(*flow.tasks)
+        journal = await client.journal()
+    assert matcher.is_running, matcher.output
+    flow.assert_all_in(journal)
+
+
+async def until_turned_away(client: MatcherClient) -> RequestRefused:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                reply = await client.request([order()], timeout=0.5)
+            except Unanswered:
+                continue
+            if isinstance(reply, RequestRefused):
+                return reply
+
+
+async def test_nothing_is_answered_where_the_leading_node_is_cut_off(cluster: Cluster, matchers: Matchers) -> None:
+    """The old matcher and its node believe in themselves; what they know is only what was true before."""
+    async with read_all_along(cluster):
+        old_node = await first_leader(cluster, matchers)
+        (old,) = matchers.started
+        others = cluster.others(old_node)
+        async with client_of(old_node) as cut_off:
+            (placed,) = await cut_off.submit(order(client_order_id="before"))
+            cluster.cut_off(old_node)
+            stranded = asyncio.create_task(cut_off.submit(order(client_order_id="stranded"), timeout=60))
+            new = start(matchers, cluster, nats_url=",".join(node.url for node in others))
+            async with client_of(others[0]) as client:
+                await client.until_served(epoch=2)
+                (later,) = await client.submit(order(client_order_id="later"))
+                assert await stale_end(cut_off.connection) < later.sequence, "this node shows nothing that is not true"
+                with pytest.raises(TimeoutError):
+                    await certain_stream_info(cut_off.connection, JOURNAL_STREAM)
+                for refused_or_read in (cut_off.submit(CancelOrder(10**9), timeout=1), cut_off.state_hash()):
+                    with pytest.raises((Unanswered, NatsError, TimeoutError)):
+                        await asyncio.wait_for(refused_or_read, 1)
+                cluster.join_again(old_node)
+                assert await asyncio.to_thread(old.exit_code) == 3, old.output
+                with pytest.raises(Unanswered):
+                    await stranded
+                await client.submit(order(client_order_id="last"))
+                journal = await client.journal()
+    assert new.is_running, new.output
+    assert "another matcher" in old.output
+    assert set(journal.outcomes_by_client_order_id()) == {"before", "later", "last"}
+    assert journal.outcomes_by_client_order_id()["before"] == [(placed.sequence, placed.results[0])]
+
+
+async def first_leader(cluster: Cluster, matchers: Matchers) -> NatsServer:
+    """The node that leads the journal, with a matcher that is connected to no other."""
+    connection = await connect(cluster.url, "test")
+    try:
+        assert await ensure_stream(connection, 3) == []
+    finally:
+        await close(connection)
+    node = await cluster.leader()
+    matcher = start(matchers, cluster, nats_url=node.url)
+    await asyncio.to_thread(matcher.wait_until_serving)
+    return node
+
+
+async def stale_end(connection: Client) -> int:
+    """Where the journal ends, as this connection's node has it."""
+    return (await connection.jsm(timeout=5).stream_info(JOURNAL_STREAM)).state.last_seq
+
+
+async def test_a_service_leaves_a_node_that_has_lost_the_others(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_connection, "_ALONE_SECONDS", 0)
+    connection = await connect(cluster.url, "test")
+    assert await ensure_stream(connection, 3) == []
+    node = next(each for each in cluster.nodes if each.name == connection._server_info["server_name"])
+    watching = asyncio.create_task(watch(connection))
+    try:
+        cluster.cut_off(node)
+        assert await asyncio.to_thread(wait_until, lambda: connection._server_info["server_name"] != node.name)
+        assert not watching.done()
+        assert (await certain_stream_info(connection, JOURNAL_STREAM)).state.messages == 0
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        cluster.join_again(node)
+        await close(connection)
