@@ -19,6 +19,8 @@ ELSEWHERE = [
     "evil.example.com",
     "evil.example.com:8000",
     "localhost.evil.example.com",
+    "evillocalhost",
+    "x127.0.0.1",
     "127.0.0.1.evil.example.com",
     "1.2.3.4.5",
     "evil.example.com:127.0.0.1",
