@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +40,8 @@ class Log:
     answers: Counter[str] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)
     """Answers that no client should ever get."""
+    on_damaged_data: bool = False
+    """Whether the exchange was ever started on a journal that ends too early: streams then know less than clients."""
 
     @property
     def acknowledged(self) -> int:
@@ -238,9 +240,10 @@ class Deferred:
     log: Log
     waiting: dict[str, Operation] = field(default_factory=dict)
 
-    async def trade(self, wishes: Wishes, stopping: asyncio.Event, resting: asyncio.Event) -> None:
+    async def trade(self, wishes: Wishes, stopping: asyncio.Event, resting: Sequence[asyncio.Event]) -> None:
         while not stopping.is_set():
-            if resting.is_set():
+            if any(event.is_set() for event in resting):
+                await self.collect()
                 await asyncio.sleep(_REST_SECONDS)
                 continue
             await self._defer(wishes.place(now()))
@@ -274,6 +277,7 @@ class Deferred:
                 return
             if answer.status_code == 404:
                 self.log.surprises.append(f"the deferred command {command_id}, answered with 202, is gone")
+                self.log.operations.append(begun)
             elif answer.status_code != 200 or found["status"] == "pending":
                 continue
             else:

@@ -17,13 +17,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class CrashPoint:
-    """`function` of `module`, as the module's other functions call it. `when`: before or after it."""
+    """`function` of `module`, or `Class.method`, as others call it. `when`: before or after it.
+
+    `profile`: the exchange that comes by there.
+    """
 
     service: str
     name: str
     module: str
     function: str
     when: str
+    profile: str = "plain"
 
 
 POINTS = (
@@ -38,6 +42,18 @@ POINTS = (
     CrashPoint("recorder", "committed-not-announced", "recorder.store", "_write", "after"),
     CrashPoint("broadcaster", "folded-not-published", "broadcaster.follower", "publish", "before"),
     CrashPoint("broadcaster", "published", "broadcaster.follower", "publish", "after"),
+    CrashPoint("matcher", "snapshot-begun", "matcher.snapshots", "_Taking.fork", "after", "snapshots"),
+    CrashPoint(
+        "matcher", "snapshot-not-proved", "runtime.snapshot_files", "SnapshotFiles.write_aside", "after", "snapshots"
+    ),
+    CrashPoint("matcher", "journal-not-trimmed", "matcher.trimming", "_purge", "before", "snapshots"),
+    CrashPoint("matcher", "journal-trimmed", "matcher.trimming", "_purge", "after", "snapshots"),
+    CrashPoint(
+        "broadcaster", "snapshot-not-named", "runtime.snapshot_files", "SnapshotFiles.publish", "before", "snapshots"
+    ),
+    CrashPoint(
+        "broadcaster", "snapshot-named", "runtime.snapshot_files", "SnapshotFiles.publish", "after", "snapshots"
+    ),
 )
 LATER = ("barrier-not-written", "barrier-written-not-serving")
 """Passed when the service starts: it has to be started anew to come by."""
@@ -55,9 +71,11 @@ def install(service: str, folder: Path) -> None:
 
 
 def _wrap(point: CrashPoint, order: Path) -> None:
-    module = importlib.import_module(point.module)
-    function = getattr(module, point.function)
-    setattr(module, point.function, _wrapped(function, point, order))
+    owner: Any = importlib.import_module(point.module)
+    *classes, name = point.function.split(".")
+    for each in classes:
+        owner = getattr(owner, each)
+    setattr(owner, name, _wrapped(getattr(owner, name), point, order))
 
 
 def _wrapped(function: Callable[..., Any], point: CrashPoint, order: Path) -> Callable[..., Any]:

@@ -23,6 +23,7 @@ from chaos.run import NotInjected, Run
 
 _REFUSED_SECONDS = 45.0
 _REBUILD_SECONDS = 120.0
+_SNAPSHOT_SECONDS = 15.0
 _DISK = ("mounts",)
 
 
@@ -176,6 +177,7 @@ async def postgres_older_copy(run: Run) -> str:
 async def nats_older_copy(run: Run) -> str:
     """The journal ends before what Postgres holds: refused, and made anew from Postgres."""
     folder, copy = run.exchange.data / "nats", run.exchange.work / "older-nats"
+    await _nothing_deferred(run)
     async with _quiet(run):
         await asyncio.to_thread(_copy, folder, copy)
         run.exchange.launch()
@@ -185,7 +187,19 @@ async def nats_older_copy(run: Run) -> str:
         await asyncio.to_thread(_replace, folder, copy)
         _forget_snapshots(run)
         await _refused_then_rebuilt(run, must_refuse=True)
+    run.not_deferring.clear()
     return "refused, then rebuilt"
+
+
+async def _nothing_deferred(run: Run) -> None:
+    """What waits to be carried out later is in NATS alone: an older copy of it has lost that, and cannot know."""
+    run.not_deferring.set()
+    for _ in range(100):
+        if not run.deferred_waiting():
+            return
+        await asyncio.sleep(0.1)
+    run.not_deferring.clear()
+    raise NotInjected("deferred commands are still waiting")
 
 
 def _copy(folder: Path, copy: Path) -> None:
@@ -249,6 +263,7 @@ def _flip(file: Path, chance: random.Random) -> int:
 async def _refused_then_rebuilt(run: Run, *, must_refuse: bool) -> str:
     """Started on damaged data it must say so and not serve, or not be touched by it; `rebuild` then brings it back."""
     exchange = run.exchange
+    run.log.on_damaged_data = True
     said = len(exchange.output)
     exchange.launch()
     verdict = await _refusal(exchange, said)
@@ -289,10 +304,18 @@ def _rebuild(exchange: Exchange) -> None:
         raise OSError(f"pricetime rebuild journal: {done.stderr.strip() or done.stdout.strip()}")
 
 
+async def _until_there(folder: Path) -> list[Path]:
+    """Snapshots, the newest last."""
+    for _ in range(int(_SNAPSHOT_SECONDS / 0.2)):
+        if files := await asyncio.to_thread(lambda: sorted(folder.glob("*.snapshot"))):
+            return files
+        await asyncio.sleep(0.2)
+    return []
+
+
 def _snapshots(folder: str, service: str) -> Callable[[Run], Awaitable[str]]:
     async def inject(run: Run) -> str:
-        files = sorted((run.exchange.data / folder).glob("*snapshot*"), key=lambda path: path.stat().st_mtime)
-        files = [path for path in files if path.is_file() and path.stat().st_size]
+        files = await _until_there(run.exchange.data / folder)
         if not files:
             raise NotInjected(f"the {service} has taken no snapshot yet")
         bit = _flip(files[-1], run.chance)
@@ -304,4 +327,6 @@ def _snapshots(folder: str, service: str) -> Callable[[Run], Awaitable[str]]:
 
 
 kind("matcher-snapshot-bit-flipped", "bit flip, truncation", 10, profile="snapshots")(_snapshots("matcher", "matcher"))
-kind("broadcaster-snapshot-bit-flipped", "bit flip, truncation", 8, profile="snapshots")(_snapshots(".", "broadcaster"))
+kind("broadcaster-snapshot-bit-flipped", "bit flip, truncation", 8, profile="snapshots")(
+    _snapshots("broadcaster", "broadcaster")
+)

@@ -23,7 +23,7 @@ _KILLED = "any process killed"
 _PAUSED = "paused and resumed"
 _LONG_PAUSE_SECONDS = 7.0
 """Longer than every timeout of a service: acknowledgement 2 s, watchdog 6 s, command 5 s, lease 1 s."""
-_CRASH_SECONDS = 8.0
+_CRASH_SECONDS = {"plain": 8.0, "snapshots": 20.0}
 
 
 async def _kill_at_once(run: Run, part: str) -> str:
@@ -62,24 +62,25 @@ async def kill_everything(run: Run) -> str:
 def _crash(point: CrashPoint) -> Inject:
     async def inject(run: Run) -> str:
         before = run.exchange.signal(point.service, signal.SIGCONT)  # harmless; tells who runs
-        order = order_file(run.exchange.work, point.service)
+        order, seconds = order_file(run.exchange.work, point.service), _CRASH_SECONDS[point.profile]
         order.write_text(point.name)
         try:
             if point.name in LATER:
                 run.exchange.signal(point.service, signal.SIGKILL)
-            for _ in range(int(_CRASH_SECONDS / 0.02)):
+            for _ in range(int(seconds / 0.02)):
                 if not order.exists():
                     return f"{point.service} at {point.name} ({before})"
                 await asyncio.sleep(0.02)
         finally:
             order.unlink(missing_ok=True)
-        raise NotInjected(f"{point.service} did not come by {point.name} within {_CRASH_SECONDS} s")
+        raise NotInjected(f"{point.service} did not come by {point.name} within {seconds} s")
 
     return inject
 
 
 for _point in POINTS:
-    kind(f"crash-{_point.service}-{_point.name}", "killed at a named point", 8)(_crash(_point))
+    _add = kind(f"crash-{_point.service}-{_point.name}", "killed at a named point", 8, profile=_point.profile)
+    _add(_crash(_point))
 
 
 # Paused

@@ -35,7 +35,7 @@ from cli.processes import Program, spawn_options
 _KINDS = all_kinds.KINDS
 _OPTIONS = {"standby": ("--standby",), "cluster": ("--nats-nodes", "3")}
 _SETTINGS = {
-    "snapshots": {"PRICETIME_SNAPSHOT_COMMITS": "200", "PRICETIME_JOURNAL_KEEP_COMMITS": "1000"},
+    "snapshots": {"PRICETIME_SNAPSHOT_COMMITS": "60", "PRICETIME_JOURNAL_KEEP_COMMITS": "1000"},
 }
 KEPT = Path(tempfile.gettempdir()) / "pricetime-chaos-failed"
 _FAULT_SECONDS = 25.0

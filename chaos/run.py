@@ -59,6 +59,10 @@ class Run:
     """Whether what the broadcaster published may have been held up in an old connection, behind a new one."""
     resting: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the exchange is down on purpose: clients wait."""
+    not_deferring: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nothing is to be deferred."""
+    deferred_waiting: Callable[[], int] = lambda: 0
+    """How many deferred commands have not been seen carried out."""
 
     async def positions(self) -> tuple[int, int]:
         """How far Postgres is, and the end of the journal; zeros while one of them cannot be asked."""
@@ -129,11 +133,11 @@ class Crowd:
     _trading: list[asyncio.Task[None]] = field(default_factory=list)
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def start(self, seed: int, resting: asyncio.Event) -> None:
+    async def start(self, seed: int, resting: asyncio.Event, not_deferring: asyncio.Event) -> None:
         await self.nats_watcher.start()
         wishes = Wishes("deferred", random.Random(seed))
         self._trading = [asyncio.create_task(trader.trade(self._stopping, resting)) for trader in self.traders]
-        self._trading.append(asyncio.create_task(self.deferred.trade(wishes, self._stopping, resting)))
+        self._trading.append(asyncio.create_task(self.deferred.trade(wishes, self._stopping, (resting, not_deferring))))
         self._watching = [asyncio.create_task(watcher.watch(self._leaving)) for watcher in self.watchers]
 
     def check(self) -> None:
@@ -168,7 +172,8 @@ async def running(exchange: Exchange, seed: int, schedule: random.Random) -> Asy
             reads = Reads(exchange, http)
             prober = Trader(Wishes("prober", random.Random(seed)), log, Rest(exchange, http).ask)
             run = Run(exchange, schedule, log, http, connection, prober, reads, exchange.work)
-            await crowd.start(seed, run.resting)
+            run.deferred_waiting = lambda: len(crowd.deferred.waiting)
+            await crowd.start(seed, run.resting, run.not_deferring)
             try:
                 yield run, crowd
             finally:

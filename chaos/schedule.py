@@ -3,6 +3,7 @@
 Faults are dealt out to rounds. A round is one exchange of one profile; its name says all that is needed to repeat it.
 """
 
+import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -45,12 +46,10 @@ def counts(kinds: Iterable[Described], faults: int) -> dict[str, int]:
     listed = sorted(kinds, key=lambda each: (-each.share, each.name))[:faults]
     total = sum(each.share for each in listed)
     found = {each.name: max(1, each.share * faults // total) for each in listed}
-    names = [each.name for each in listed]
-    missing = faults - sum(found.values())
-    for number in range(abs(missing)):
-        name = names[number % len(names)]
-        if missing > 0 or found[name] > 1:
-            found[name] += 1 if missing > 0 else -1
+    while sum(found.values()) > faults:
+        found[max(found, key=lambda name: found[name])] -= 1
+    for each in itertools.islice(itertools.cycle(listed), faults - sum(found.values())):
+        found[each.name] += 1
     return found
 
 

@@ -96,6 +96,8 @@ class Watcher:
         if code == "gap":  # what it missed is no longer at hand, and it is told so: a new stream begins
             self.finish()
             raise ConnectionResetError
+        if code == "ahead" and self.log.on_damaged_data:
+            raise ConnectionResetError  # true until the journal is whole again
         if code != "slow_consumer":
             self.log.surprises.append(f"{self.name}: {_CHANNELS.get(message.get('id', 0))}: {message}")
 
