@@ -394,7 +394,8 @@ class Matcher:
                 "backlog": self.sequencer.backlog,
                 "snapshot": max(self.snapshots.sequences(), default=None),
                 "serving": serving,
-                "pid": os.getpid(),
+                "host": self.lease.me.host,
+                "pid": self.lease.me.pid,
             }
         )
 

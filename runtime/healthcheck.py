@@ -6,13 +6,17 @@ HTTP whether orders can be placed.
 
 import asyncio
 import json
+import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from contracts.subjects import BROADCASTER_STATUS, MATCHER_STATUS, RECORDER_STATUS
+from contracts.subjects import BROADCASTER_STATUS, MATCHER_STANDBY, MATCHER_STATUS, RECORDER_STATUS
 from runtime.connection import dial, inbox_of
 from runtime.service import Refused
 from runtime.settings import Settings, load_settings
@@ -26,6 +30,31 @@ class Unwell(Exception):
 
 
 async def _ask(subject: str, settings: Settings) -> str:
+    async with _connected(subject, settings) as connection:
+        answer = json.loads((await connection.request(subject, b"{}", timeout=_ANSWER_SECONDS)).data)
+    return f"at journal sequence {answer['sequence']}"
+
+
+async def _ask_matcher(settings: Settings) -> str:
+    """The one on this host, which may serve or stand by: of several matchers another one may answer."""
+    found: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_answer(message: Msg) -> None:
+        answer = json.loads(message.data or b"{}")
+        if answer.get("host") == socket.gethostname():
+            found.put_nowait(f"at journal sequence {answer['sequence']}")
+
+    async with _connected(MATCHER_STATUS, settings) as connection:
+        inbox = connection.new_inbox()
+        await connection.subscribe(inbox, cb=on_answer)
+        for subject in (MATCHER_STATUS, MATCHER_STANDBY):
+            await connection.publish(subject, b"{}", reply=inbox)
+        return await asyncio.wait_for(found.get(), _ANSWER_SECONDS)
+
+
+@asynccontextmanager
+async def _connected(subject: str, settings: Settings) -> AsyncIterator[Client]:
+    """To ask on `subject`. Raises Unwell when that is not answered."""
     try:
         connection = await dial(
             settings.nats_url,
@@ -36,12 +65,11 @@ async def _ask(subject: str, settings: Settings) -> str:
             inbox_prefix=inbox_of(settings.nats_url) or "_INBOX",
         )
         try:
-            answer = json.loads((await connection.request(subject, b"{}", timeout=_ANSWER_SECONDS)).data)
+            yield connection
         finally:
             await connection.close()
     except (NatsError, OSError, TimeoutError, Refused) as error:
         raise Unwell(f"no answer on {subject} ({error or type(error).__name__})") from error
-    return f"at journal sequence {answer['sequence']}"
 
 
 async def _ask_gateway(settings: Settings) -> str:
@@ -58,7 +86,7 @@ async def _ask_gateway(settings: Settings) -> str:
 
 
 CHECKS: dict[str, Callable[[Settings], Awaitable[str]]] = {
-    "matcher": lambda settings: _ask(MATCHER_STATUS, settings),
+    "matcher": _ask_matcher,
     "recorder": lambda settings: _ask(RECORDER_STATUS, settings),
     "broadcaster": lambda settings: _ask(BROADCASTER_STATUS, settings),
     "gateway": _ask_gateway,

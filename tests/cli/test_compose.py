@@ -116,7 +116,24 @@ def test_what_must_survive_lies_in_volumes(compose: dict[str, Any], services: di
     assert "nats-data:/data" in mounted["nats"]
     assert services["nats"]["environment"]["PRICETIME_NATS_STORE"] == "/data"
     assert mounted["postgres"] == ["postgres-data:/var/lib/postgresql"]  # where the image of Postgres 18 keeps it
-    assert set(compose["volumes"]) == {"nats-data", "nats-users", "postgres-data", "broadcaster-data"}
+    assert set(compose["volumes"]) == {
+        "nats-data",
+        "nats-users",
+        "postgres-data",
+        "broadcaster-data",
+        "matcher-data",
+        "matcher-standby-data",
+    }
+
+
+def test_a_second_matcher_is_the_same_with_snapshots_of_its_own(services: dict[str, Any]) -> None:
+    differs = {"profiles", "volumes"}
+    first, second = services["matcher"], services["matcher-standby"]
+    assert second["profiles"] == ["standby"]  # not started with the others
+    assert second["volumes"] != first["volumes"]
+    assert {key: value for key, value in second.items() if key not in differs} == {
+        key: value for key, value in first.items() if key not in differs
+    }
 
 
 def test_postgres_is_reached_by_those_who_use_it_only(compose: dict[str, Any], services: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import pytest
 from msgspec.structs import replace
@@ -74,6 +75,7 @@ async def test_the_journal_begins_with_a_barrier_and_the_default_instrument(
         "backlog": 0,
         "snapshot": None,
         "serving": True,
+        "host": socket.gethostname(),
         "pid": second.process.pid,
     }
 
