@@ -34,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if asked.write:
         _PAGE.write_text(report.put_between_markers(_PAGE.read_text(), text))
-    return 1 if any(each.violations for each in results) else 0
+    if any(each.violations for each in results):
+        return 1
+    if asked.results is not None:
+        asked.results.unlink(missing_ok=True)  # the next run begins anew
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", type=int, default=50, metavar="K", help="how many (default: 50)")
     parser.add_argument("--kinds", default="", metavar="A,B", help="only these; a name or the beginning of one")
     parser.add_argument("--round", metavar="NAME", help="one round again, as a failing run names it")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="rounds done are kept there, and not done again")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="rounds are kept there until all have gone well; after a failure only what is missing is played",
+    )
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     parser.add_argument("--controls", action="store_true", help="the negative controls: each must find violations")
     parser.add_argument("--list", action="store_true", help="name every kind of fault")
@@ -69,8 +78,11 @@ def _possible(kinds: dict[str, Kind]) -> dict[str, Kind]:
 
 
 def _play(made: Sequence[Round], file: Path | None) -> list[RoundResult]:
-    """Each round in turn; one that fails does not keep the others from being played."""
-    results = _known(file)
+    """Each round in turn; one that fails does not keep the others from being played.
+
+    Those in `file` that went well are not played again.
+    """
+    results = _known(file, {each.name for each in made})
     done = {each.name for each in results}
     for number, each in enumerate(made, 1):
         if each.name in done:
@@ -101,10 +113,11 @@ def _play_controls(seed: int) -> int:
     return 1 if blind else 0
 
 
-def _known(file: Path | None) -> list[RoundResult]:
+def _known(file: Path | None, names: set[str]) -> list[RoundResult]:
     if file is None or not file.exists():
         return []
-    return [msgspec.json.decode(line, type=RoundResult) for line in file.read_bytes().splitlines()]
+    known = [msgspec.json.decode(line, type=RoundResult) for line in file.read_bytes().splitlines()]
+    return [each for each in known if each.name in names and not each.violations]
 
 
 def _tell(number: int, of: int, made: Round, result: RoundResult) -> None:

@@ -28,7 +28,19 @@ from runtime.settings import Settings
 from tests.matcher.story import read_stories
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("contracts", "runtime", "entry", "gateway", "matcher", "recorder", "broadcaster", "cli", "bench", "tests")
+PACKAGES = (
+    "contracts",
+    "runtime",
+    "entry",
+    "gateway",
+    "matcher",
+    "recorder",
+    "broadcaster",
+    "cli",
+    "bench",
+    "chaos",
+    "tests",
+)
 STORIES = ROOT / "tests/matcher/stories"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
