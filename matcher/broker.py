@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
+from runtime.clock import steady
 from runtime.connection import servers_of, without_password
 from runtime.journal import ensure_stream
 from runtime.service import Refused
@@ -23,6 +25,7 @@ _ALONE_SECONDS = 5.0
 _NODE_SECONDS = 2.0
 """A node that hangs must not hold up a take-over for long; the others tell enough."""
 _LOOK_SECONDS = 5.0
+_RETRY_SECONDS = 0.2
 
 
 class MonitorUnreachable(Refused):
@@ -66,8 +69,21 @@ async def watch_brokers(connection: Client, settings: Settings) -> None:
 
 
 async def check_stream(connection: Client, settings: Settings) -> None:
-    """Create the journal's stream if there is none; refuse one that may forget or lose messages."""
-    if wrong := await ensure_stream(connection, settings.replicas):
+    """Create the journal's stream if there is none; refuse one that may forget or lose messages.
+
+    Waits as long as nobody answers for it, or too few nodes are there to make it.
+    """
+    next_word = steady() + _LOOK_SECONDS
+    while True:
+        try:
+            wrong = await ensure_stream(connection, settings.replicas)
+            break
+        except (NatsError, TimeoutError) as error:
+            if steady() >= next_word:
+                log.warning("the journal's stream cannot be had yet (%s)", error or type(error).__name__)
+                next_word = steady() + _LOOK_SECONDS
+        await asyncio.sleep(_RETRY_SECONDS)
+    if wrong:
         raise Refused(f"stream JOURNAL cannot be trusted: {'; '.join(wrong)}. Mend it with `nats stream edit JOURNAL`")
 
 
@@ -103,6 +119,8 @@ def _check_connected(
     ours = connection._server_info.get("server_id")
     if any(server.get("server_id") == ours for server in found.values()):
         return
+    if not connection.is_connected:
+        raise MonitorUnreachable("the connection was lost while nats-server was asked: it may have been started again")
     if silent:
         raise MonitorUnreachable(f"{silent[0]}, and we are connected to a node that the other addresses do not know")
     names = ", ".join(str(server.get("server_name")) for server in found.values())

@@ -353,7 +353,7 @@ class Matcher:
             os._exit(1)
         if turned_away is None:
             self._work.set()
-        elif not self._may_be_outdated or (turned_away is _STALLED and not self._in_doubt):
+        elif not self._may_be_outdated or (turned_away is _STALLED and self._leads_for_all_it_knows):
             await self._answer(message.reply, turned_away)
 
     @property
@@ -363,8 +363,20 @@ class Matcher:
         That one has said that it took over before it took requests, and word of it is here before the request is: read
         already, still waiting to be read, or lost with a connection.
         """
+        return self._has_heard_of_another or not self._is_connected_since_confirmed
+
+    @property
+    def _leads_for_all_it_knows(self) -> bool:
+        """What can be said while nothing can be written, and so nothing be confirmed: the lease is ours to this moment.
+
+        Whose own connection it is that lets nothing through has no lease by now, and must not say that nothing is done.
+        """
+        return self.lease.is_certain and not self._has_heard_of_another
+
+    @property
+    def _has_heard_of_another(self) -> bool:
         announced = self._announcements is not None and self._announcements.pending_msgs > 0
-        return announced or self._in_doubt or not self._is_connected_since_confirmed
+        return announced or self._in_doubt
 
     @property
     def _is_connected_since_confirmed(self) -> bool:
