@@ -207,13 +207,17 @@ class Lease:
             raise Unwritten("not connected")
 
     async def _create_bucket(self) -> None:
-        """In memory: what it holds is renewed all the time, and a slow disk says nothing about who should lead."""
+        """In memory: what it holds is renewed all the time, and a slow disk says nothing about who should lead.
+
+        In a cluster on disk: a node that comes back with an empty memory may not help to choose a leader for it, so
+        that after the loss of two the bucket would stay away until all three are back (docs/decisions/0024).
+        """
         await self._connection.jsm(timeout=_ANSWER_SECONDS).add_stream(
             StreamConfig(
                 name=_STREAM,
                 description="Pricetime's lease: who should be the matcher",
                 subjects=[f"$KV.{MATCHER_BUCKET}.>"],
-                storage=StorageType.MEMORY,
+                storage=StorageType.MEMORY if self._replicas == 1 else StorageType.FILE,
                 discard=DiscardPolicy.NEW,
                 num_replicas=self._replicas,
                 max_msgs_per_subject=1,
