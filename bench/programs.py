@@ -94,7 +94,13 @@ async def answers(asker: NatsAsker, subject: str) -> bool:
 async def matcher_alone(folder: Path) -> AsyncIterator[str]:
     """nats-server, syncing every write, and one matcher. Gives the address of NATS."""
     plan = nats_plan(folder / "nats")
-    matcher = python("matcher", nats_url=plan.url, nats_monitor_url=plan.monitor_url, recorder_wait_seconds="0.2")
+    matcher = python(
+        "matcher",
+        nats_url=plan.url,
+        nats_monitor_url=plan.monitor_url,
+        data_dir=str(folder),
+        recorder_wait_seconds="0.2",
+    )
     with running(nats_program(plan), folder / "nats.log") as server:
         await server.until(lambda: _listens(plan))
         with running(matcher, folder / "matcher.log") as service:

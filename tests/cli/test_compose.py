@@ -112,10 +112,11 @@ def test_the_environment_of_each_service_is_understood(name: str, services: dict
 
 
 def test_what_must_survive_lies_in_volumes(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    mounted = {name: services[name]["volumes"] for name in ("nats", "postgres", "broadcaster")}
+    mounted = {name: services[name]["volumes"] for name in ("nats", "postgres", "broadcaster", "matcher")}
     assert "nats-data:/data" in mounted["nats"]
     assert services["nats"]["environment"]["PRICETIME_NATS_STORE"] == "/data"
     assert mounted["postgres"] == ["postgres-data:/var/lib/postgresql"]  # where the image of Postgres 18 keeps it
+    assert mounted["matcher"] == ["matcher-data:/data"]
     assert set(compose["volumes"]) == {
         "nats-data",
         "nats-users",
