@@ -33,7 +33,7 @@ def commands(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[Stack]:
-    with running_stack() as started:
+    with running_stack(options=("--standby",)) as started:
         yield started
 
 
