@@ -22,6 +22,8 @@ from runtime.service import Refused
 
 _REST_SECONDS = 60.0
 _VERIFY_SECONDS = 300.0
+_POST_MORTEM_SECONDS = 20.0
+_GIVES_WAY = re.compile(r"another (matcher|recorder)")
 
 
 async def judged(run: Run, crowd: Crowd) -> tuple[list[str], Records]:
@@ -36,7 +38,22 @@ async def judged(run: Run, crowd: Crowd) -> tuple[list[str], Records]:
     found += [f"surprise: {each}" for each in run.log.surprises]
     found += await _verified(run.exchange)
     found += [f"rights: {line}" for line in refused_rights(run.exchange)]
+    if not run.log.on_damaged_data:
+        found += [f"refusal: {line}" for line in unexpected_refusals(run.exchange.output)]
     return found, records
+
+
+async def post_mortem(run: Run) -> list[str]:
+    """What the journal shows of a run that could not be brought to its end, if it can still be read."""
+    if not run.connection.is_connected:
+        return []
+    try:
+        async with asyncio.timeout(_POST_MORTEM_SECONDS):
+            records = Records(await read_raw_journal(run), list(run.log.operations), is_complete=False)
+    except Exception as error:  # whatever it is: the run has failed already, and this is only to say more
+        return [f"post mortem: the journal cannot be read ({str(error) or type(error).__name__})"]
+    found = [str(each) for each in await asyncio.to_thread(check, records)]
+    return [*found, *(f"refusal: {line}" for line in unexpected_refusals(run.exchange.output))]
 
 
 async def _come_to_rest(run: Run, crowd: Crowd, end: int) -> list[str]:
@@ -144,6 +161,15 @@ async def _verified(exchange: Exchange) -> list[str]:
         await process.wait()
         return [f"verify: no verdict within {_VERIFY_SECONDS} s"]
     return [] if process.returncode == 0 else [f"verify: {output.decode(errors='replace').strip()[-1000:]}"]
+
+
+def unexpected_refusals(output: str) -> list[str]:
+    """A service that will not serve waits for a person. Where no data was damaged nobody should have to come.
+
+    But of two that must be alone, one has to give way; the supervisor starts it anew.
+    """
+    lines = [line.strip() for line in output.splitlines() if "refuses to serve" in line]
+    return [line for line in lines if not _GIVES_WAY.search(line)][:5]
 
 
 def refused_rights(exchange: Exchange) -> list[str]:

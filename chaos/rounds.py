@@ -24,7 +24,7 @@ import msgspec
 
 from chaos import all_kinds
 from chaos.exchange import Exchange, NotReady, exchange
-from chaos.judge import judged
+from chaos.judge import judged, post_mortem
 from chaos.loop_disk import LoopDisk
 from chaos.machine import APART, NAMESPACES, allows, is_apart, sh
 from chaos.results import RoundResult
@@ -77,11 +77,14 @@ async def _play(made: Round, prepared: Exchange) -> RoundResult:
     commits = 0
     try:
         async with running(prepared, made.seed, random.Random(made.seed)) as (run, crowd):
-            for name in made.kinds:
-                await run.inject(name, _KINDS[name].inject)
-                crowd.check()
-            violations, records = await judged(run, crowd)
-            commits = len(records.journal)
+            try:
+                for name in made.kinds:
+                    await run.inject(name, _KINDS[name].inject)
+                    crowd.check()
+                violations, records = await judged(run, crowd)
+                commits = len(records.journal)
+            except (Unrecovered, NotReady) as error:
+                violations = [f"recovery: {error}", *await post_mortem(run)]
         await prepared.stop()
     except (Unrecovered, NotReady) as error:
         violations.append(f"recovery: {error}")
