@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check audit fast chaos simulate soak bench lock clean help
+.PHONY: up test check audit fast chaos simulate soak bench overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -50,6 +50,9 @@ soak: $(READY) ## a million commands and more, engine and reference compared aft
 
 bench: $(READY) ## measure, each figure beside its floor
 	$(BIN)/python -m bench
+
+overload: $(READY) ## measure what happens with more load than fits
+	$(BIN)/python -m bench.overload
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	$(PIP) uv

@@ -169,8 +169,10 @@ def _is_within(sample: Sample, stage: Stage) -> bool:
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """Needs the extra `bench` (matplotlib)."""
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "overload"})
     figure = Figure(figsize=(6 * len(runs), 9), layout="constrained")
     axes = figure.subplots(3, len(runs), squeeze=False, sharex="col")
     for column, run in enumerate(runs):
@@ -199,5 +201,5 @@ def plot(runs: Sequence[Run], path: Path) -> None:
         for each in (load, latency, memory):
             for stage in run.stages:
                 each.axvline(stage.began - started, color="lightgray", linewidth=0.8)
-            each.legend(fontsize="small", loc="upper left")
+            each.legend(fontsize="small", loc="best")
     figure.savefig(path, metadata={"Date": None})

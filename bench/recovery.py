@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -334,13 +334,15 @@ def main() -> int:
         prog="python -m bench.recovery", description="Recovery, from journal and snapshot."
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: about a minute")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each start is measured: the median counts")
     parser.add_argument("--write", action="store_true", help="write the figures into docs/benchmarks/recovery.md")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data goes meanwhile: on a real disk")
     arguments = parser.parse_args()
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     try:
-        _run(QUICK if arguments.quick else Scale(), arguments)
+        scale = QUICK if arguments.quick else Scale()
+        _run(replace(scale, rounds=arguments.rounds or scale.rounds), arguments)
     except (NotStarted, TimeoutError) as error:
         print(f"bench: {error or 'it took too long'}", file=sys.stderr)
         return 1

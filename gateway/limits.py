@@ -61,6 +61,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of these; 0: any number."""
     request_seconds: float
     """How long a client may take to send a request, and to go on reading its answer."""
+    max_requests_in_flight: int
+    """That one gateway works on at once, of a kind: orders, reads, requests to be stored; a batch counts as several.
+    Cancelations have a quarter more. Beyond it the exchange answers overloaded."""
     websocket_subscriptions: int
     """Of one connection."""
     websocket_requests_per_second: int
@@ -96,6 +99,7 @@ def limits(settings: Settings) -> Limits:
         max_websocket_connections=settings.ws_connections,
         max_connections_per_address=settings.connections_per_address,
         request_seconds=settings.request_seconds,
+        max_requests_in_flight=settings.requests_in_flight,
         websocket_subscriptions=settings.ws_subscriptions,
         websocket_requests_per_second=settings.ws_requests_per_second,
         command_timeout_seconds=settings.command_timeout_seconds,
