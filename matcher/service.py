@@ -244,9 +244,9 @@ class Matcher:
         try:
             if self.lease.is_held:
                 await self.lease.renew(serving=False)  # or those who stand by would take our silence for our end
+            await stop_responding(self.connection, *self._answers)  # which may take longer than the rest
             requests: Any = self._requests  # nats-py leaves drain untyped
             await requests.drain()
-            await stop_responding(self.connection, *self._answers)
         finally:
             asyncio.get_running_loop().call_soon(self._work.set)
 
