@@ -271,6 +271,16 @@ async def test_who_has_finished_may_keep_the_connection(impatient: Gateway) -> N
             assert await status(patient) == b"200"
 
 
+async def test_who_is_slow_and_never_done_but_gets_on_stays(impatient: Gateway) -> None:
+    """Always in the middle of a request, each time another one, for longer than one request may take."""
+    half = len(HEAD) // 2
+    async with raw(impatient.port, HEAD[:half]) as (reader, writer):
+        for _ in range(8):
+            await asyncio.sleep(0.15)
+            writer.write(HEAD[half:] + HEAD[:half])
+            assert await status(reader) == b"200"
+
+
 async def test_an_order_that_takes_long_is_not_a_slow_client(impatient: Gateway) -> None:
     """The gateway gives up on a silent matcher after a second here; the client has done its part."""
     impatient.matcher.answers = False

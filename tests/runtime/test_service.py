@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,12 @@ def end_of(body: str, environment: dict[str, str] | None = None) -> tuple[int, s
 def test_a_service_that_returns_has_ended_well() -> None:
     code, errors = end_of("return")
     assert (code, errors) == (0, "")
+
+
+def test_what_a_service_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    written = tmp_path / "orders"
+    assert end_of(f"open({str(written)!r}, 'w').close()") == (0, "")
+    assert written.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
