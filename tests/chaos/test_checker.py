@@ -321,7 +321,7 @@ def test_a_book_that_is_not_so(side: str) -> None:
 def test_a_book_of_what_is_not_listed() -> None:
     """Before the instrument is listed its book is empty; there is nothing else that it could show."""
     run = records()
-    read = replace(run.depth_reads[0], sequence=0, bids=(), asks=())
+    read = replace(run.depth_reads[0], seen=0, sequence=0, bids=(), asks=())
     assert check(replace(run, depth_reads=[read])) == []
     assert rules(replace(run, depth_reads=[replace(read, bids=[("1.00", "1.000")])])) == {"read"}
     assert rules(replace(run, depth_reads=[replace(read, asks=[("1.00", "1.000")])])) == {"read"}
