@@ -25,6 +25,7 @@ _ALONE_SECONDS = 5.0
 _NODE_SECONDS = 2.0
 """A node that hangs must not hold up a take-over for long; the others tell enough."""
 _LOOK_SECONDS = 5.0
+_NOTICE_SECONDS = 0.3
 _RETRY_SECONDS = 0.2
 
 
@@ -52,6 +53,8 @@ async def check_broker(connection: Client, settings: Settings) -> None:
         raise MonitorUnreachable(
             f"{silent[0]}: set PRICETIME_NATS_MONITOR_URL to where nats-server answers its monitoring port"
         )
+    if not _is_among(connection, found):
+        await asyncio.sleep(_NOTICE_SECONDS)  # started again, perhaps, and the connection does not know yet
     _check_connected(connection, settings, found, silent)
     _check_together(found)
     for each in silent:
@@ -112,12 +115,16 @@ def _check_synced(servers: Iterable[dict[str, Any]]) -> None:
             )
 
 
+def _is_among(connection: Client, found: dict[str, dict[str, Any]]) -> bool:
+    ours = connection._server_info.get("server_id")
+    return any(server.get("server_id") == ours for server in found.values())
+
+
 def _check_connected(
     connection: Client, settings: Settings, found: dict[str, dict[str, Any]], silent: list[_Silent]
 ) -> None:
     """What was asked must be what we are connected to."""
-    ours = connection._server_info.get("server_id")
-    if any(server.get("server_id") == ours for server in found.values()):
+    if _is_among(connection, found):
         return
     if not connection.is_connected:
         raise MonitorUnreachable("the connection was lost while nats-server was asked: it may have been started again")
