@@ -104,6 +104,7 @@ def read(files: SnapshotFiles, file: Path) -> Replay:
     except state.NotThisState as error:
         raise Unusable(str(error)) from error
     finally:
+        gc.freeze()  # nor is it ever to look at them: a single pass over a million orders takes seconds
         if was_on:
             gc.enable()
     if replay.chain.sequence != files.sequence_of(file):
