@@ -90,11 +90,12 @@ async def _followed(
             for sequence, payload in messages:
                 replay.apply(sequence, payload)
                 _check_recorded(replay, recorded)
+                if sequence == messages[-1][0]:
+                    progress.show(replay)  # before the last one is told: whoever waited for it does not come back
                 yield sequence
                 if steady() > turn_ends:
                     await asyncio.sleep(0)
                     turn_ends = steady() + _TURN_SECONDS
-            progress.show(replay)
 
 
 async def _write_barrier(connection: Client, replay: Replay) -> bool:
