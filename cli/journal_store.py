@@ -18,7 +18,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from cli.broker_users import adopt_journal
 from cli.errors import CommandError
 from cli.private_servers import running
 from cli.processes import Program
@@ -96,7 +95,6 @@ class JournalStore:
     def _copy_the_rest(self) -> None:
         """API keys, deferred commands and their results stay as they are."""
         shutil.rmtree(self._fresh, ignore_errors=True)
-        adopt_journal(self._store)
         journals = {str(folder) for folder in journal_folders([self._store])}
         if self._store.exists():
             shutil.copytree(

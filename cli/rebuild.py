@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cli.broker_users import adopt_journal
 from cli.errors import CommandError
 from cli.journal_store import JournalStore
 from cli.known_commits import InPostgres, KnownCommits, OnDisk, Source
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"there is no exchange in {arguments.data}; give its folder with --data DIR")
     with only_one(data):
         run_file_path(data).unlink(missing_ok=True)
+        adopt_journal(data / "nats")
         rebuild = _journal if arguments.what == "journal" else _postgres
         return 0 if asyncio.run(rebuild(data, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))) else 1
 
@@ -62,7 +64,8 @@ async def _journal(data: Path, moment: str) -> bool:
         _refuse_less_than(postgres.recorded, known)
     kept = store.take_its_place(moment)
     say(f"The journal is made anew: {_told(known)}. The old one is {kept}.")
-    return _all_there(known) and _snapshots_fit(data, known.chain.sequence)
+    fit = _snapshots_fit(data, known.chain.sequence)
+    return _all_there(known) and fit
 
 
 async def _postgres(data: Path, moment: str) -> bool:
