@@ -39,6 +39,8 @@ from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.05
+_SILENCE_SECONDS = 2.0
+"""A matcher that answers nothing for so long cannot write its journal, or takes it that it is not the one that may."""
 _CANCELS = (CancelOrder, CancelOrders)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Reply)
@@ -119,6 +121,8 @@ class MatcherClient:
         self._unsent: list[_Waiting] = []
         self._sent: dict[int, _Sent] = {}
         self._token = 0
+        self._silent_since = math.inf
+        """When the first request was sent since the matcher has answered one."""
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
@@ -157,6 +161,8 @@ class MatcherClient:
         return [_decided_or_declined(decision) for decision in decisions]
 
     def _check_room(self, commands: Sequence[ClientCommand]) -> None:
+        if self._sent and self._loop.time() - self._silent_since > _SILENCE_SECONDS:  # without: somebody has to try
+            raise _silent()
         if self._count + len(commands) <= self._max_waiting:
             return
         cancels_alone = all(type(command) in _CANCELS for command in commands)
@@ -188,6 +194,7 @@ class MatcherClient:
         token, sent = self._token, self._sending(batch)
         payload = _encoder.encode(tuple(waiting.command for waiting in batch))
         self._sent[token] = sent
+        self._silent_since = min(self._silent_since, self._loop.time())
         for waiting in batch:
             waiting.attempts += 1
             waiting.request = token
@@ -219,7 +226,9 @@ class MatcherClient:
             return  # too late: it was given up as unknown
         if message.headers and message.headers.get("Status") == "503":
             self._not_received(sent.batch)  # no responders: the broker says so
+            self._silent_since = math.inf
             return
+        self._silent_since = self._loop.time() if self._sent else math.inf
         try:
             reply = _decoder.decode(message.data)
             if isinstance(reply, RequestRefused):
@@ -333,6 +342,14 @@ def _unavailable() -> Declined:
     return declined(
         "matcher_unavailable",
         "No matcher took the command; it was not carried out and will not be. Send it again after Retry-After seconds.",
+    )
+
+
+def _silent() -> Declined:
+    return declined(
+        "matcher_unavailable",
+        "Nothing was done: the matcher has others waiting that it cannot answer, as when too few nodes of the journal "
+        "are there. Send it again after Retry-After seconds.",
     )
 
 

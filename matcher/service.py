@@ -363,7 +363,12 @@ class Matcher:
         That one has said that it took over before it took requests, and word of it is here before the request is: read
         already, still waiting to be read, or lost with a connection.
         """
-        return self._has_heard_of_another or not self._is_connected_since_confirmed
+        return self._has_heard_of_another or not self._is_connected_since_confirmed or self._may_be_cut_off
+
+    @property
+    def _may_be_cut_off(self) -> bool:
+        """In a cluster our node can have lost the others: what comes to us then may reach another matcher later."""
+        return bool(self.connection._server_info.get("cluster")) and not self.lease.is_certain
 
     @property
     def _leads_for_all_it_knows(self) -> bool:

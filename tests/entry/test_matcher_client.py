@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import entry.matcher_client
 from contracts.messages import (
     MAX_COMMANDS,
     AllOrNothing,
@@ -120,3 +121,46 @@ async def test_cancels_have_room_where_orders_have_none() -> None:
     assert await room_for(PLACE, PLACE, PLACE, PLACE)
     tasks[-1].cancel()
     await asyncio.gather(tasks[-1], return_exceptions=True)
+
+
+@dataclass
+class Silent:
+    """A connection whose other end takes everything and answers nothing. `sent`: where it was to be answered."""
+
+    sent: list[str]
+    is_connected: bool = True
+    stats = {"reconnects": 0}
+
+    def new_inbox(self) -> str:
+        return "inbox"
+
+    async def subscribe(self, *_: object, **__: object) -> None: ...
+
+    async def publish(self, _: str, __: bytes, reply: str) -> None:
+        self.sent.append(reply)
+
+
+async def test_while_the_matcher_is_silent_one_command_tries_and_the_others_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection: Any = Silent([])
+    client = MatcherClient(connection, 5.0, max_waiting=10)
+    await client.start()
+    trying = asyncio.create_task(client.submit(PLACE))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(client.submit_all([PLACE]))  # it has not been silent for long
+    await asyncio.sleep(0)
+    assert len(connection.sent) == 2
+    monkeypatch.setattr(entry.matcher_client, "_SILENCE_SECONDS", -1.0)
+    with pytest.raises(Declined) as refused:
+        await client.submit(PLACE)
+    assert refused.value.problem.code == "matcher_unavailable"
+    assert len(connection.sent) == 2, "it was sent all the same"
+    client._give_up(float("inf"))
+    for each in (trying, second):
+        await asyncio.wait([each])
+    another = asyncio.create_task(client.submit(PLACE))
+    await asyncio.sleep(0)
+    assert len(connection.sent) == 3, "nobody tries any more"
+    another.cancel()
+    await asyncio.gather(trying, second, another, return_exceptions=True)
