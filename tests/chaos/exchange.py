@@ -38,6 +38,7 @@ from contracts.messages import (
     Reply,
     Side,
 )
+from contracts.orders import item_events
 from contracts.views import Instrument, answer_view, order_view, trade_view
 from matcher.engine import Engine
 from matcher.sequencer import Sealed, Sequencer, next_commit
@@ -147,6 +148,8 @@ class Run:
             shown = msgspec.to_builtins(answer_view(part, operation.command, result.events, INSTRUMENT))
             if shown["status"] in ("open", "partially_filled") and shown["order_id"] not in client.open:
                 client.open.append(shown["order_id"])
+        elif isinstance(operation.command, AllOrNothing) and self.chance.random() < 0.5:
+            shown = {"items": _items(part, operation.command, result)}
         return replace(operation, returned=self.time, result=Done(part.sequence, shown))
 
     def _look(self, sequence: int) -> None:
@@ -173,6 +176,14 @@ class Run:
             updates_seen=[UpdatesSeen("c0", "c0", tuple(journal.ledger.updates["c0"]), (0, 0), until=journal.end)],
             recorded=_recorded(self.journal, journal.ledger),
         )
+
+
+def _items(part: AnswerPart, command: AllOrNothing, outcome: Outcome) -> list[dict[str, Any]]:
+    views = [
+        answer_view(part, item, item_events(number, outcome.events), INSTRUMENT)
+        for number, item in enumerate(command.items)
+    ]
+    return [{"status": 201, "order": msgspec.to_builtins(view)} for view in views]
 
 
 def _trades(journal: Journal) -> list[dict[str, Any]]:

@@ -207,9 +207,25 @@ def test_an_answer_that_says_something_else(kind: type, field: str, value: objec
     assert rules(with_operation(run, number, result=changed)) == {"answer"}
 
 
+def batch_shown_as(kind: type) -> Callable[[Operation], bool]:
+    return lambda each: done(AllOrNothing)(each) and isinstance(getattr(each.result, "shown", None), kind)
+
+
+@pytest.mark.parametrize("item", [0, 1])
+def test_an_item_of_a_batch_that_says_something_else(item: int) -> None:
+    run = records()
+    number = find(run, batch_shown_as(dict))
+    result = run.operations[number].result
+    assert isinstance(result, Done)
+    assert isinstance(result.shown, dict)
+    items = list(result.shown["items"])
+    items[item] = {"status": 201, "order": {**items[item]["order"], "quantity": "0.777"}}
+    assert rules(with_operation(run, number, result=replace(result, shown={"items": items}))) == {"answer"}
+
+
 def test_an_outcome_that_is_not_the_one_written() -> None:
     run = records()
-    number = find(run, done(AllOrNothing))
+    number = find(run, batch_shown_as(Outcome))
     result = run.operations[number].result
     assert isinstance(result, Done)
     assert isinstance(result.shown, Outcome)
