@@ -36,7 +36,7 @@ check: $(READY) ## format, lint, strict types, known vulnerabilities of dependen
 
 chaos: $(READY) ## break a running exchange in every way, 560 times, and judge it (FAULTS=, SEED=); about half an hour
 	$(BIN)/python -m chaos --faults $(or $(FAULTS),560) --seed $(or $(SEED),20261120) --results .chaos-results --write
-	$(BIN)/python -m chaos --controls
+	$(BIN)/python -m chaos --controls --write
 
 simulate: $(READY) ## 100,000 seeds of the whole exchange in one process on virtual time (SEEDS=, FIRST=)
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0) --workers $$(nproc)

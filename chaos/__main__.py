@@ -22,7 +22,7 @@ _PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     if asked.controls:
-        return _play_controls(asked.seed)
+        return _play_controls(asked.seed, write=asked.write)
     if asked.list:
         print("\n".join(f"{each.name:36} {each.profile:10} {each.row}" for each in KINDS.values()))
         return 0
@@ -33,12 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = f"{report.summary(results, asked.seed)}\n\n{report.table(results, {n: k.row for n, k in KINDS.items()})}"
     print(text)
     if asked.write:
-        _PAGE.write_text(report.put_between_markers(_PAGE.read_text(), text))
+        _write(report.TABLE, text)
     if any(each.violations for each in results):
         return 1
     if asked.results is not None:
         asked.results.unlink(missing_ok=True)  # the next run begins anew
     return 0
+
+
+def _write(place: str, text: str) -> None:
+    _PAGE.write_text(report.put_between_markers(_PAGE.read_text(), place, text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,9 +100,9 @@ def _play(made: Sequence[Round], file: Path | None) -> list[RoundResult]:
     return results
 
 
-def _play_controls(seed: int) -> int:
+def _play_controls(seed: int, *, write: bool) -> int:
     """0 if what is taken away is missed each time."""
-    blind = []
+    blind, lines = [], []
     for name, control in CONTROLS.items():
         if not all(allows(need) for kind in control.kinds for need in KINDS[kind].needs):
             print(f"not tested here: {name}")
@@ -109,6 +113,10 @@ def _play_controls(seed: int) -> int:
         print(f"{name} ({control.what}): {len(found)} violations found, as must be", flush=True)
         print("\n".join(f"  {each[:300]}" for each in [*found[:3], *harness]), flush=True)
         blind += [name] if harness or not found else []
+        telling = [each for each in found if not each.startswith("recovery")] or found or ["nothing"]
+        lines.append((name, control.what, len(found), telling[0]))
+    if write:
+        _write(report.CONTROLS, report.controls_table(lines))
     print(f"NOTHING FOUND by {', '.join(blind)}" if blind else "every control is found")
     return 1 if blind else 0
 

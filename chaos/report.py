@@ -6,7 +6,8 @@ from statistics import median
 
 from chaos.results import Injected, RoundResult
 
-BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+TABLE, CONTROLS = "chaos", "controls"
+"""What the places in the page are called."""
 _HEAD = (
     "| fault | count | violations | orders again, median | max | reads again, median | max |",
     "|---|---|---|---|---|---|---|",
@@ -45,8 +46,21 @@ def summary(results: Iterable[RoundResult], seed: int) -> str:
     )
 
 
-def put_between_markers(page: str, text: str) -> str:
-    """The page with everything between the markers replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+def put_between_markers(page: str, place: str, text: str) -> str:
+    """The page with everything between the markers of this place replaced. Raises ValueError when it has none."""
+    begin, end = f"<!-- {place} -->", f"<!-- /{place} -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"the page has no one place between {begin} and {end}")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def controls_table(found: Iterable[tuple[str, str, int, str]]) -> str:
+    """A line for each negative control: its name, what is taken away, how many violations, and one of them."""
+    lines = [f"| {name} | {what} | {count} | {_cell(example)} |" for name, what, count, example in found]
+    return "\n".join(["| control | taken away | violations found | such as |", "|---|---|---|---|", *lines])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("\n", " ")[:160]

@@ -1,4 +1,6 @@
-from chaos.report import put_between_markers, summary, table
+import pytest
+
+from chaos.report import controls_table, put_between_markers, summary, table
 from chaos.results import Injected, RoundResult
 
 RESULTS = (
@@ -43,4 +45,11 @@ def test_the_summary_adds_up() -> None:
 
 def test_only_what_is_between_the_markers_is_replaced() -> None:
     page = "before\n<!-- chaos -->\nold\n<!-- /chaos -->\nafter\n"
-    assert put_between_markers(page, "new") == "before\n<!-- chaos -->\nnew\n<!-- /chaos -->\nafter\n"
+    assert put_between_markers(page, "chaos", "new") == "before\n<!-- chaos -->\nnew\n<!-- /chaos -->\nafter\n"
+    with pytest.raises(ValueError, match="no one place"):
+        put_between_markers(page, "controls", "new")
+
+
+def test_a_control_shows_what_was_found() -> None:
+    table = controls_table([("no-fence", "the fence", 3, "journal: a | b\nc")])
+    assert table.splitlines()[2] == "| no-fence | the fence | 3 | journal: a / b c |"
