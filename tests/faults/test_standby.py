@@ -22,7 +22,7 @@ from entry.problems import Declined
 from tests.support.flows import flowing
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
 from tests.support.proxy import proxy_to
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -92,6 +92,43 @@ async def test_a_leader_that_slept_through_a_take_over_writes_nothing_and_answer
         journal = await client.journal()
     assert "another matcher" in old.output
     assert [commit.matcher_epoch for commit in journal.commits if commit.is_barrier] == [1, 2]
+
+
+async def test_a_leader_that_slept_does_not_turn_away_what_another_has_got_too(
+    nats_server: NatsServer, matchers: Matchers
+) -> None:
+    """That needs no look into any state, and would tell a client that nothing was done."""
+    old = matchers.start_serving(nats_server)
+    new = matchers.start_standing_by(nats_server)
+    async with client_of(nats_server) as client:
+        old.pause()
+        await client.until_served(epoch=2)
+        new.pause()
+        asked = [asyncio.create_task(client.request([], timeout=20)) for _ in range(20)]
+        await client.connection.flush()
+        old.resume()
+        assert await asyncio.to_thread(old.exit_code) == 3
+        assert not [task for task in asked if task.done()]
+        new.resume()
+        await asyncio.gather(*asked)
+
+
+async def test_a_leader_that_comes_back_after_the_standby_keeps_leading(
+    nats_server: NatsServer, matchers: Matchers
+) -> None:
+    """After a restart of nats-server the standby finds no lease, and nobody who answers: it waits for a while."""
+    async with proxy_to(nats_server) as proxy, client_of(nats_server) as client:
+        leader = matchers.start(nats_server, nats_url=proxy.url, lease_seconds=5)
+        await client.until_served()
+        standby = await asyncio.to_thread(matchers.start_standing_by, nats_server, lease_seconds=5)
+        proxy.refusing = True
+        await asyncio.to_thread(nats_server.kill)
+        await asyncio.to_thread(nats_server.start)
+        assert await asyncio.to_thread(wait_until, lambda: "connected again" in standby.output)
+        await asyncio.sleep(0.5)  # five looks: two without an answer would do
+        proxy.refusing = False
+        status = await client.until_served()
+    assert (status["pid"], status["matcher_epoch"]) == (leader.process.pid, 1)
 
 
 async def test_a_leader_that_is_paused_again_and_again_while_orders_flow(

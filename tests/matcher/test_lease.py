@@ -193,3 +193,22 @@ async def test_a_restarted_server_has_forgotten_it_and_the_holder_keeps_it(nats_
     assert other.holder == lease.me
     assert lease.is_certain
     assert not lease.lost.is_set()
+
+
+async def test_after_a_reconnection_its_holder_has_its_whole_time_again(nats_server: NatsServer, time: Time) -> None:
+    """It was probably cut off as well."""
+    async with client_of(nats_server) as client:
+        holder, other = Lease(client.connection, Settings()), Lease(client.connection, Settings())
+        await taken(holder)
+        await other.look()
+        await asyncio.to_thread(nats_server.kill)
+        time.now += 5
+        await asyncio.to_thread(nats_server.start)
+        async with asyncio.timeout(20):
+            while True:
+                if await other.look():
+                    break
+                await asyncio.sleep(0.05)
+    assert not other.is_over
+    time.now += 1
+    assert other.is_over

@@ -162,3 +162,13 @@ async def test_two_handovers_at_once_are_one(nats_server: NatsServer, matchers: 
     async with client_of(nats_server) as client, pretending(client, sequence=2):
         answers = await asyncio.gather(*[ask(client, MATCHER_HANDOVER, seconds=20) for _ in range(2)])
     assert sorted(answer["error"] for answer in answers) == ["already_leaving", "not_taken_over"]
+
+
+async def test_one_that_was_killed_is_missed_long_before_its_lease_is_over(
+    nats_server: NatsServer, matchers: Matchers
+) -> None:
+    leader = matchers.start_serving(nats_server, lease_seconds=600)
+    matchers.start_standing_by(nats_server, lease_seconds=600)
+    async with client_of(nats_server) as client:
+        leader.kill()
+        await client.until_served(epoch=2)
