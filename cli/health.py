@@ -17,6 +17,8 @@ from cli.servers import NatsPlan
 class Health(Enum):
     WELL = "well"
     UNWELL = "unwell"
+    BROKEN = "broken"
+    """It has failed to write: no time helps, also not one that was never seen well."""
     SILENT = "silent"
     WAITING = "waiting"
     """A node without the others, or behind them: time helps, a restart does not."""
@@ -24,7 +26,8 @@ class Health(Enum):
 
 _BROKEN = re.compile(r"write error|apply error|not enabled|not running")
 """What a node of a cluster says when waiting is no use."""
-_PATIENCE_SECONDS = {Health.UNWELL: 5.0, Health.SILENT: 15.0}
+_WRITE_ERROR = re.compile(r"write error|apply error")
+_PATIENCE_SECONDS = {Health.UNWELL: 5.0, Health.BROKEN: 5.0, Health.SILENT: 15.0}
 """Silence may only mean that the machine is busy."""
 
 
@@ -35,6 +38,9 @@ class HealthWatch:
     _last_well: float | None = None
 
     def should_restart(self, health: Health, now: float) -> bool:
+        if health is Health.BROKEN and self._last_well is None:
+            self._last_well = now  # it has started up, and the disk was full before anybody had looked
+            return False
         if health is Health.WELL or (health is Health.WAITING and self._last_well is not None):
             self._last_well = now
             return False
@@ -59,7 +65,11 @@ async def nats_health(client: httpx.AsyncClient, plan: NatsPlan) -> Finding:
     if name != plan.name:
         return Finding(Health.SILENT, f"is not there; {plan.monitor_url} is another server, {name}")
     if answer.status_code != 200:
-        waits = plan.cluster and not _BROKEN.search(answer.text)
-        health = Health.WAITING if waits else Health.UNWELL
-        return Finding(health, f"says that it is not well: {answer.text.strip()[:300]}")
+        return Finding(_unwell(answer.text, plan), f"says that it is not well: {answer.text.strip()[:300]}")
     return Finding(Health.WELL)
+
+
+def _unwell(says: str, plan: NatsPlan) -> Health:
+    if _WRITE_ERROR.search(says):
+        return Health.BROKEN
+    return Health.WAITING if plan.cluster and not _BROKEN.search(says) else Health.UNWELL

@@ -21,6 +21,13 @@ def test_unwell_for_several_seconds_means_restart() -> None:
     assert [watch.should_restart(health, now) for health, now in findings] == [False, False, False, True]
 
 
+def test_one_that_cannot_write_is_restarted_even_if_it_was_never_seen_well() -> None:
+    """The disk was full again before anybody had looked at the server that was just started."""
+    watch = HealthWatch()
+    findings = [(Health.UNWELL, 0), (Health.BROKEN, 1), (Health.BROKEN, 5), (Health.BROKEN, 6)]
+    assert [watch.should_restart(health, now) for health, now in findings] == [False, False, False, True]
+
+
 def test_a_moment_of_health_starts_the_count_anew() -> None:
     watch = HealthWatch()
     findings = [(Health.WELL, 0), (Health.UNWELL, 4), (Health.WELL, 5), (Health.UNWELL, 9)]
@@ -45,14 +52,18 @@ async def test_the_health_of_a_real_server_and_of_a_stranger_on_its_port(nats_se
         assert (await nats_health(client, nats_server.plan)).health is Health.SILENT
 
 
-async def test_an_unwell_server_says_why() -> None:
+@pytest.mark.parametrize(
+    ("says", "health"),
+    [("stream is not current", Health.UNWELL), ("stream 'JOURNAL' write error: no space left", Health.BROKEN)],
+)
+async def test_an_unwell_server_says_why(says: str, health: Health) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/varz":
             return httpx.Response(200, json={"server_name": "ours"})
-        return httpx.Response(503, text='{"status":"unavailable","error":"stream is not current"}')
+        return httpx.Response(503, json={"status": "unavailable", "error": says})
 
     plan = NatsPlan(Path("unused"), "127.0.0.1", 1, 1, "ours")
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         finding = await nats_health(client, plan)
-    assert finding.health is Health.UNWELL
-    assert "stream is not current" in finding.why
+    assert finding.health is health
+    assert says in finding.why
