@@ -90,7 +90,7 @@ async def slow_client(port: int, path: str = "/export/trades") -> AsyncIterator[
     connection.setblocking(False)
     await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status = await reader.readline()
     assert status == b"HTTP/1.1 200 OK\r\n"
     try:
