@@ -67,6 +67,7 @@ async def trim(connection: Client, keep: int, snapshot: int | None, confirm: Cal
     bound = first_kept(state, keep, snapshot=snapshot, recorded=recorded)
     if bound - state.first_seq < keep // 10:
         return
+    await _compare(connection, bound)
     step = max(1, STEP_BYTES * state.messages // max(state.bytes, 1))
     first = state.first_seq
     while first < bound:
@@ -84,8 +85,18 @@ def first_kept(state: StreamState, keep: int, *, snapshot: int, recorded: int) -
     return max(min(snapshot, recorded, state.last_seq - keep + 1), state.first_seq)
 
 
-async def _prove(connection: Client, first: int, last: int) -> None:
-    """Postgres has first..last byte for byte: every hash fits, and the last one, which vouches for all, is ours."""
+async def _compare(connection: Client, sequence: int) -> None:
+    """Postgres's commit is the journal's: so are all before it that Postgres has, as its hash vouches for them."""
+    message = await connection.jsm().get_msg(JOURNAL_STREAM, sequence)
+    if (message.data or b"")[:HASH_SIZE].hex() != await _prove(connection, sequence, sequence):
+        raise CannotTrim(f"commit {sequence} is another one in Postgres; `pricetime verify` shows what differs")
+
+
+async def _prove(connection: Client, first: int, last: int) -> object:
+    """Postgres has first..last, each whole and the next of the one before it, for good. Returns the last one's hash.
+
+    The stream need not have them: a power cut may have brought some of what was trimmed back, and not all.
+    """
     answer = await _ask(connection, RECORDER_HOLDS, {"from": first, "to": last})
     if not answer["durable"]:
         raise CannotTrim("Postgres may forget what it committed: set fsync, full_page_writes, synchronous_commit to on")
@@ -94,9 +105,7 @@ async def _prove(connection: Client, first: int, last: int) -> None:
             f"Postgres does not hold commits {first} to {last} undamaged (table journal_commits): stop, and run "
             "`pricetime rebuild postgres`"
         )
-    message = await connection.jsm().get_msg(JOURNAL_STREAM, last)
-    if (message.data or b"")[:HASH_SIZE].hex() != answer["hash"]:
-        raise CannotTrim(f"commit {last} is another one in Postgres; `pricetime verify` shows what differs")
+    return answer["hash"]
 
 
 async def _purge(connection: Client, first_left: int) -> None:

@@ -21,7 +21,7 @@ MAX_COMMITS = 5_000
 _QUESTION_SECONDS = 30
 _SESSION = {"application_name": "pricetime-archive", "default_transaction_read_only": "on", "jit": "off"}
 
-# octet_length reads no payload, only how long it is.
+# octet_length reads no payload, only how long it is. A commit holds the hash of the one before it near its beginning.
 _COMMITS = f"""
 select sequence, payload from (
     select sequence, payload, row_number() over (order by sequence) as number,
@@ -32,9 +32,13 @@ where bytes <= {MAX_BYTES} or number = 1 order by sequence
 """
 _HASH = "select hash from journal_commits where sequence = $1"
 _WHOLE = """
-select count(*) = $2::bigint - $1::bigint + 1
-   and coalesce(bool_and(hash = substring(payload for 32) and hash = sha256(substring(payload from 33))), false)
-from journal_commits where sequence between $1 and $2
+select count(*) = $2::bigint - $1::bigint + 1 and coalesce(bool_and(fits), false) from (
+    select sequence, coalesce(
+        hash = substring(payload for 32) and hash = sha256(substring(payload from 33))
+        and (sequence = 1 or position(lag(hash) over (order by sequence) in substring(payload for 256)) > 32), false
+    ) as fits
+    from journal_commits where sequence between $1 - 1 and $2
+) as commits where sequence >= $1
 """
 _DURABLE = """
 select current_setting('fsync') = 'on' and current_setting('full_page_writes') = 'on'
@@ -52,7 +56,7 @@ class _CommitsQuestion(msgspec.Struct, frozen=True, rename={"start": "from", "en
 
 
 class _HoldsQuestion(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """Are these commits all there and whole?"""
+    """Are these commits all there, whole, and one the next of the other?"""
 
     start: _Sequence
     end: _Sequence

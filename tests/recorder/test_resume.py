@@ -108,3 +108,28 @@ async def test_a_damaged_copy_in_postgres(connection: Client, store: Store, data
     with pytest.raises(Refused, match="disagree about commit 42"):
         await check_journal(connection, store)
     await admin.close()
+
+
+async def test_a_trimmed_journal_that_reaches_back_to_postgres(connection: Client, store: Store) -> None:
+    await publish(connection, RECORDED)
+    await connection.jsm().purge_stream(JOURNAL_STREAM, seq=42)
+    assert (await check_journal(connection, store)).sequence == 42
+
+
+async def test_a_postgres_older_than_what_is_trimmed(connection: Client, store: Store) -> None:
+    journal = random_journal(14, commits=40, commands_per_commit=5)
+    extend(journal, 1, commits=3, commands_per_commit=5)
+    await publish(connection, journal.written)
+    await connection.jsm().purge_stream(JOURNAL_STREAM, seq=44)
+    with pytest.raises(Refused, match=r"begins only at 44, and Postgres ends at 42.* too old a copy of Postgres"):
+        await check_journal(connection, store)
+
+
+async def test_an_empty_postgres_and_a_trimmed_journal(connection: Client, database: str) -> None:
+    await publish(connection, RECORDED)
+    await connection.jsm().purge_stream(JOURNAL_STREAM, seq=10)
+    store = Store(database)
+    await store.open()
+    with pytest.raises(Refused, match="begins only at 10, and Postgres is empty"):
+        await check_journal(connection, store)
+    store.close()
