@@ -17,6 +17,7 @@ from cli.broker_users import PASSWORDS, USERS, list_logins, with_login
 from cli.main import main
 from cli.processes import Program
 from cli.servers import nats_executable, nats_plan
+from runtime.connection import servers_of
 from runtime.healthcheck import CHECKS
 from runtime.settings import load_settings
 from tests.support.plain_nats import PlainNats
@@ -40,6 +41,15 @@ def services(compose: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def resolved(environment: dict[str, str], **given: str) -> dict[str, str]:
+    """With the variables that are given, and the defaults of the others. Passwords stay as they are."""
+
+    def value(found: re.Match[str]) -> str:
+        return given.get(found[1], found[2])
+
+    return {name: re.sub(r"\$\{(\w+):-([^}]*)\}", value, str(text)) for name, text in environment.items()}
+
+
 def test_every_part_is_there_and_only_the_official_images_are_foreign(services: dict[str, Any]) -> None:
     images = {name: service["image"] for name, service in services.items()}
     assert set(RUNNING) <= set(images)
@@ -52,6 +62,8 @@ def test_nothing_is_published_beyond_loopback_and_monitoring_not_at_all(services
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert sorted(port.replace(PUBLISHED, "127.0.0.1") for port in published) == [
         "127.0.0.1:4222:4222",
+        "127.0.0.1:4223:4222",
+        "127.0.0.1:4224:4222",
         "127.0.0.1:8000:8000",
         "127.0.0.1:8001:8001",
     ]
@@ -106,7 +118,8 @@ def test_the_environment_of_each_service_is_understood(name: str, services: dict
     service = services[name]
     assert service["command"] == ["python", "-m", name]
     assert (ROOT / name / "__main__.py").exists()
-    settings = load_settings(service["environment"])
+    settings = load_settings(resolved(service["environment"]))
+    assert settings.replicas == 1
     assert settings.nats_url == f"nats://{name}:${{PRICETIME_NATS_PASSWORD_{name.upper()}}}@nats:4222"
     assert settings.nats_monitor_url == "http://nats:8222"
 
@@ -114,11 +127,13 @@ def test_the_environment_of_each_service_is_understood(name: str, services: dict
 def test_what_must_survive_lies_in_volumes(compose: dict[str, Any], services: dict[str, Any]) -> None:
     mounted = {name: services[name]["volumes"] for name in ("nats", "postgres", "broadcaster", "matcher")}
     assert "nats-data:/data" in mounted["nats"]
-    assert services["nats"]["environment"]["PRICETIME_NATS_STORE"] == "/data"
+    assert resolved(services["nats"]["environment"])["PRICETIME_NATS_STORE"] == "/data"
     assert mounted["postgres"] == ["postgres-data:/var/lib/postgresql"]  # where the image of Postgres 18 keeps it
     assert mounted["matcher"] == ["matcher-data:/data"]
     assert set(compose["volumes"]) == {
         "nats-data",
+        "nats-2-data",
+        "nats-3-data",
         "nats-users",
         "postgres-data",
         "broadcaster-data",
@@ -150,7 +165,7 @@ def test_both_ways_of_running_share_the_configuration_that_syncs_every_write() -
     shared = (ROOT / "nats" / "pricetime.conf").read_text()
     assert re.search(r"^\s*sync_interval: always$", shared, re.MULTILINE)
     assert re.search(r"^\s*max_file_store: ", shared, re.MULTILINE)  # or a start on a full disk allows no write at all
-    for name in ("local.conf", "compose.conf"):
+    for name in ("local.conf", "compose.conf", "compose-cluster.conf"):
         assert "include pricetime.conf" in (ROOT / "nats" / name).read_text().splitlines()
 
 
@@ -194,9 +209,34 @@ def test_an_env_file_that_is_there_keeps_what_it_has(tmp_path: Path) -> None:
     assert len(made) == len(PASSWORDS) + 1
 
 
+def test_three_nodes_know_one_another_and_the_services_know_them_all(services: dict[str, Any], tmp_path: Path) -> None:
+    command = ["sh", str(ROOT / "nats" / "make-env.sh"), str(tmp_path / ".env"), "cluster"]
+    for _ in range(2):
+        subprocess.run(command, check=True, timeout=30)
+    lines = (tmp_path / ".env").read_text().splitlines()
+    made = dict(line.split("=", 1) for line in lines)
+    assert len(made) == len(lines), "something is there twice"
+    nodes = ("nats", "nats-2", "nats-3")
+    assert made["COMPOSE_PROFILES"] == "cluster"
+    assert [name for name, each in services.items() if "cluster" in each.get("profiles", ()) and name in nodes] == [
+        "nats-2",
+        "nats-3",
+    ]
+    for number, name in enumerate(nodes, 1):
+        environment = resolved(services[name]["environment"], **made)
+        assert environment["PRICETIME_NATS_NAME"] == name
+        routes = f"nats-route://routes:{made['PRICETIME_NATS_PASSWORD_ROUTES']}@{name}:6222"
+        assert environment[f"PRICETIME_NATS_ROUTE_{number}"] == routes
+        assert environment["PRICETIME_NATS_STORE"] == "/data/cluster", "the data of a single one must be left alone"
+    settings = load_settings(resolved(services["matcher"]["environment"], **made))
+    assert settings.replicas == 3
+    assert [each.rpartition("@")[2] for each in servers_of(settings.nats_url)] == [f"{name}:4222" for name in nodes]
+    assert servers_of(settings.nats_monitor_url) == [f"http://{name}:8222" for name in nodes]
+
+
 def test_without_passwords_nothing_starts_and_it_says_what_to_do(services: dict[str, Any]) -> None:
-    asked = {name: value for name, value in services["nats"]["environment"].items() if "PASSWORD" in name}
-    assert asked == {
+    asked = {name: value for name, value in services["nats"]["environment"].items() if "PASSWORD" in str(value)}
+    assert {name: value for name, value in asked.items() if "ROUTE" not in name} == {
         name: f"${{{name}:?run sh nats/make-env.sh}}"
         for name in (f"PRICETIME_NATS_PASSWORD_{user.upper()}" for user in USERS)
     }
@@ -212,7 +252,7 @@ def test_the_operator_has_a_container_for_its_commands(services: dict[str, Any])
     operator = services["operator"]
     assert operator["entrypoint"] == ["pricetime"]
     assert operator["profiles"] == ["tools"]  # not started with the others
-    url = load_settings(operator["environment"]).nats_url
+    url = load_settings(resolved(operator["environment"])).nats_url
     assert url == "nats://operator:${PRICETIME_NATS_PASSWORD_OPERATOR}@nats:4222"
 
 
