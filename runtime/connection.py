@@ -73,7 +73,7 @@ class NatsClient(Client):
     async def _connect_to_server(self, s: Any) -> None:
         """One that took the last connection and then said nothing (a paused node) would keep it, and we its socket."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
     def _connect_command(self) -> bytes:
