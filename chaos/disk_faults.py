@@ -228,20 +228,20 @@ async def journal_bit_flipped(run: Run) -> str:
         where = _flip(block, run.chance)
         _forget_snapshots(run)
         healed = await _refused_then_rebuilt(run, must_refuse=False)
-    return f"bit {where} of {block.name}: {healed}"
+    return f"{block.name}, {where}: {healed}"
+
+
+kind("trimmed-journal-bit-flipped", "bit flip, truncation", 6, profile="snapshots")(journal_bit_flipped)
 
 
 @kind("journal-cut-short", "bit flip, truncation", 10)
 async def journal_cut_short(run: Run) -> str:
     async with _quiet(run, hard=True):
         block = _block_file(run.exchange, run.chance)
-        size = block.stat().st_size
-        kept = run.chance.randrange(max(size // 2, 1), size)
-        with block.open("r+b") as file:
-            file.truncate(kept)
+        done = _cut_short(block, run.chance)
         _forget_snapshots(run)
         healed = await _refused_then_rebuilt(run, must_refuse=False)
-    return f"{block.name}, {kept} of {size} bytes: {healed}"
+    return f"{block.name}, {done}: {healed}"
 
 
 def _block_file(exchange: Exchange, chance: random.Random) -> Path:
@@ -252,12 +252,20 @@ def _block_file(exchange: Exchange, chance: random.Random) -> Path:
     return chance.choice(full)
 
 
-def _flip(file: Path, chance: random.Random) -> int:
+def _cut_short(file: Path, chance: random.Random) -> str:
+    size = file.stat().st_size
+    kept = chance.randrange(size // 2, size)
+    with file.open("r+b") as opened:
+        opened.truncate(kept)
+    return f"{kept} of {size} bytes"
+
+
+def _flip(file: Path, chance: random.Random) -> str:
     content = bytearray(file.read_bytes())
     bit = chance.randrange(len(content) * 8)
     content[bit // 8] ^= 1 << bit % 8
     file.write_bytes(content)
-    return bit
+    return f"bit {bit}"
 
 
 async def _refused_then_rebuilt(run: Run, *, must_refuse: bool) -> str:
@@ -318,10 +326,10 @@ def _snapshots(folder: str, service: str) -> Callable[[Run], Awaitable[str]]:
         files = await _until_there(run.exchange.data / folder)
         if not files:
             raise NotInjected(f"the {service} has taken no snapshot yet")
-        bit = _flip(files[-1], run.chance)
+        done = _cut_short(files[-1], run.chance) if run.chance.random() < 0.3 else _flip(files[-1], run.chance)
         if run.exchange.signal(service, signal.SIGKILL) is None:
             raise NotInjected(f"{service} is just being started")
-        return f"bit {bit} of {files[-1].name}"
+        return f"{files[-1].name}: {done}"
 
     return inject
 
