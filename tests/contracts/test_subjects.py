@@ -30,6 +30,8 @@ def test_names() -> None:
         "MATCHER_HANDOVER": "matcher.handover",
         "MATCHER_LEASE_CHANGED": "matcher.lease_changed",
         "RECORDER_STATUS": "recorder.status",
+        "RECORDER_COMMITS": "recorder.commits",
+        "RECORDER_HOLDS": "recorder.holds",
         "RECORDER_POSITION": "recorder.position",
         "BROADCASTER_STATUS": "broadcaster.status",
         "BROADCASTER_DEPTH": "broadcaster.depth",
