@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         users = prepare_broker_users(data / "nats-users")
         adopt_journal(data / "nats")
         if len(nats) == 1:
-            _mend_streams(data / "nats", arguments.data)
+            mend_streams(data / "nats", arguments.data)
         asyncio.run(
             _run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls, arguments.standby))
         )
@@ -109,7 +109,7 @@ def _nats_plans(arguments: argparse.Namespace, data: Path) -> tuple[NatsPlan, ..
     return nats_cluster_plans(data, arguments.host, arguments.nats_port)
 
 
-def _mend_streams(store: Path, data: Path) -> None:
+def mend_streams(store: Path, data: Path) -> None:
     """A nats-server that does not know a stream again is never well, and nothing would be started."""
     for name in remove_unfinished(store):
         say(f"  stream {name} was only being made when nats-server was killed: it is made again")

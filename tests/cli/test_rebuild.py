@@ -15,7 +15,7 @@ import nats
 import pytest
 
 from cli.main import main
-from cli.servers import postgres_program, prepare_postgres
+from cli.servers import CLUSTER_NAME, postgres_program, prepare_postgres
 from cli.stream_files import journal_folders
 from contracts.commits import Chain
 from contracts.subjects import JOURNAL_STREAM
@@ -263,4 +263,7 @@ def test_only_on_a_stopped_exchange_that_is_there(exchange: Exchange, tmp_path: 
     with only_one(exchange.data):
         code, said = exchange.rebuild("journal")
     assert (code, "runs on" in said, "stop it first" in said) == (2, True, True)
+    (exchange.data / CLUSTER_NAME).write_text("pricetime-1")
+    code, said = exchange.rebuild("journal")
+    assert (code, "the data of a cluster" in said) == (2, True)
     assert Exchange(tmp_path / "none", exchange.capsys).rebuild("journal")[0] == 2

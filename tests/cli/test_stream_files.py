@@ -8,7 +8,9 @@ from pathlib import Path
 import nats
 import pytest
 
+from cli.errors import CommandError
 from cli.stream_files import SavedCommits, damaged_streams, journal_folders, records, remove_unfinished
+from cli.up import mend_streams
 from tests.support.journals import Written, publish, random_journal
 from tests.support.servers import run_apart, start_nats, temporary_folder
 
@@ -155,6 +157,19 @@ def test_a_stream_with_messages_is_never_removed(store: Path, name: str) -> None
         file.write_bytes(b"")
     (journal / "msgs" / "index.db").write_bytes(b"messages there were")
     assert remove_unfinished(store) == []
+
+
+def test_up_says_what_it_does_about_it_or_what_to_do(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unfinished(store, "msgs/1.blk")
+    mend_streams(store, Path("DIR"))
+    assert "stream OTHER was only being made when nats-server was killed" in capsys.readouterr().out
+    (journal,) = journal_folders([store])
+    (journal / "meta.sum").unlink()
+    with pytest.raises(CommandError, match="run `pricetime rebuild journal --data DIR`"):
+        mend_streams(store, Path("DIR"))
+    journal.rename(journal.with_name("KV_KEYS"))
+    with pytest.raises(CommandError, match=r"KV_KEYS is damaged.*bring that folder back"):
+        mend_streams(store, Path("DIR"))
 
 
 def test_nats_server_is_well_again_without_it(store: Path) -> None:
