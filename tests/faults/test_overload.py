@@ -1,4 +1,4 @@
-"""Goal: what is too slow, or full, or does not read, costs the others nothing, and is as if nothing had been afterwards.
+"""Goal: what is too slow, full, or does not read costs the others nothing, and is as if nothing had been afterwards.
 
 Method: on one whole exchange, one after the other: orders at more than it may work on at once; Postgres stopped with
 SIGSTOP; WebSocket clients that never read; a nats-server that may write no more. Orders go on meanwhile, and each
@@ -174,7 +174,7 @@ async def test_a_postgres_that_stalls_while_orders_flow(exchange: Stack) -> None
 
 
 async def test_websocket_clients_that_never_read(exchange: Stack) -> None:
-    """They are said goodbye to and cut off; what is kept for them is bounded; who reads misses nothing."""
+    """What is kept for them is bounded, and who reads misses nothing. (That they are cut off: tests/broadcaster.)"""
     dead = [await never_reading(exchange.ws, path) for path in ("/ws/trades", "/ws/trades", "/ws/orderbook") * 5]
     async with (
         httpx.AsyncClient(base_url=exchange.http, trust_env=False) as http,
