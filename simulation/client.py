@@ -21,6 +21,7 @@ from nats.js.errors import APIError, ServiceUnavailableError
 from simulation.broker import Broker, Link, Network
 
 _DIAL_SECONDS = 2.0
+url_of_the_server = "nats://simulated"
 
 
 class _Running:
@@ -153,6 +154,7 @@ class SimulatedClient:
         self._nuid = SimpleNamespace(next=lambda: bytearray(self._token().encode()))
         self._redialing: asyncio.Task[None] | None = None
         self.max_payload = 1024 * 1024
+        self._server_pool = [url_of_the_server]
 
     @property
     def is_connected(self) -> bool:

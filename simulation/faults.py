@@ -118,6 +118,46 @@ def kill_postgres(world: "World", random: Random) -> None:
     world.later(seconds, world.postgres.start)
 
 
+def kill_postgres_at_a_statement(world: "World", random: Random) -> None:
+    """At one of the next, COMMIT as well as any other."""
+    statements, seconds = random.randint(1, 25), random.random()
+    world.say(f"FAULT kill postgres at its statement {statements} from now")
+
+    def crash() -> None:
+        world.say("postgres dies")
+        world.postgres.on_statement = None
+        world.postgres.crash()
+        world.later(seconds, world.postgres.start)
+
+    world.postgres.on_statement = _countdown(statements, crash)
+
+
+def kill_broker_at_a_write(world: "World", random: Random) -> None:
+    """With one of the next messages written, and not acknowledged."""
+    writes, seconds = random.randint(1, 10), random.random()
+    world.say(f"FAULT kill nats-server at its write {writes} from now")
+
+    def crash() -> None:
+        world.say("nats-server dies")
+        world.broker.disk.on_written = None
+        world.broker.crash()
+        world.later(seconds, world.broker.start)
+
+    world.broker.disk.on_written = _countdown(writes, crash)
+
+
+def _countdown(count: int, action: Callable[[], None]) -> Callable[[], bool]:
+    left = [count]
+
+    def is_now() -> bool:
+        left[0] -= 1
+        if left[0] == 0:
+            action()
+        return left[0] == 0
+
+    return is_now
+
+
 def terminate_backends(world: "World", random: Random) -> None:
     world.say("FAULT pg_terminate_backend")
     world.postgres.terminate_backends()
@@ -171,6 +211,8 @@ KINDS: dict[str, Fault] = {
         slow_disk,
         spoil_acknowledgements,
         kill_postgres,
+        kill_postgres_at_a_statement,
+        kill_broker_at_a_write,
         terminate_backends,
         stall_postgres,
         another_matcher,

@@ -82,6 +82,8 @@ class SimulatedPostgres:
         self.process = Process(loop, "postgres")
         self.up = True
         self.held_until = 0.0
+        self.on_statement: Callable[[], bool] | None = None
+        """Asked before each statement: does the server die now?"""
         self.tables: dict[str, dict[Any, Row]] = {name: {} for name in COLUMNS}
         self.position: Row = (0, GENESIS_HASH, None)
         self.sessions: list[SimulatedSession] = []
@@ -267,6 +269,8 @@ class SimulatedSession:
     # The server's side
 
     def _serve(self, work: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
+        if self._server.on_statement is not None and self._server.on_statement():
+            return
         try:
             answer = work()
         except _Wait:

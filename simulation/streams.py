@@ -54,6 +54,8 @@ class Disk:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
+        self.on_written: Callable[[], bool] | None = None
+        """Asked once a message is written, and not yet acknowledged: does the server die now?"""
         self.is_dead = False
         """After an error: nothing is stored or answered until the server is started again."""
         self.syncs = True
@@ -137,6 +139,8 @@ class Stream:
 
     def _written(self, generation: int, arrived: Arrived) -> None:
         if generation != self._generation or self._writing is None or self._disk.is_dead:
+            return
+        if self._disk.on_written is not None and self._disk.on_written():
             return
         stored, self._writing = self._writing, None
         self._keep(stored)

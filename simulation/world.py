@@ -212,6 +212,7 @@ class World:
         self.network.held.clear()
         self.broker.ack_faults.next.clear()
         self.postgres.held_until = 0.0
+        self.postgres.on_statement = self.broker.disk.on_written = None
         if self.broker.disk.is_dead:
             self.broker.crash()
         for process in self.pauses:
