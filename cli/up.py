@@ -81,10 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     with only_one(data), _sockets(arguments) as (http, ws):
         remove_run_file(data)  # one that was killed with -9 has left its own
         say(f"Pricetime, data in {arguments.data}")
+        nats = tuple(replace(each, tls=tls if arguments.nats_tls else None) for each in _nats_plans(arguments, data))
         if not (data / "postgres").exists():
             say("  setting up Postgres (once, some seconds) ...")
         postgres = prepare_postgres(data / "postgres")
-        nats = tuple(replace(each, tls=tls if arguments.nats_tls else None) for each in _nats_plans(arguments, data))
         users = prepare_broker_users(data / "nats-users")
         adopt_journal(data / "nats")
         if len(nats) == 1:
@@ -194,7 +194,7 @@ def _sockets(arguments: argparse.Namespace) -> Iterator[tuple[socket.socket, soc
         _listen(arguments.host, arguments.http_port, "--http-port") as http,
         _listen(arguments.host, arguments.ws_port, "--ws-port") as ws,
     ):
-        for number in range(arguments.nats_nodes or 1) if arguments.nats_port else ():
+        for number in range(arguments.nats_nodes or nats_nodes_of(arguments.data) or 1) if arguments.nats_port else ():
             _listen(arguments.host, arguments.nats_port + number, "--nats-port").close()  # nats-server opens it itself
         yield http, ws
 

@@ -75,7 +75,8 @@ class Stack:
     @property
     def violations(self) -> list[str]:
         """What nats-server has refused one of the services."""
-        lines = (self.data / "logs" / "nats.log").read_text(errors="replace").splitlines()
+        logs = sorted((self.data / "logs").glob("nats*.log"))
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         return [
             line
             for line in lines
