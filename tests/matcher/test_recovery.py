@@ -26,7 +26,7 @@ from runtime.service import Refused
 from runtime.settings import Settings
 from tests.support.journals import Journal, random_journal
 from tests.support.matchers import Matchers, client_of, raw_journal
-from tests.support.servers import NatsServer, start_nats, temporary_folder
+from tests.support.servers import NatsServer, start_nats, temporary_folder, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -183,11 +183,19 @@ async def test_a_journal_that_does_not_fit_is_refused_naming_the_first_sequence(
     assert why in said
 
 
-async def test_a_purged_start_is_named(nats_server: NatsServer, journal: Journal) -> None:
+async def test_without_a_snapshot_a_purged_start_is_waited_for_and_named(
+    nats_server: NatsServer, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Postgres has it: nobody serves before the recorder has answered."""
     await write(nats_server, payloads(journal))
     async with client_of(nats_server) as client:
         await client.connection.jsm().purge_stream(JOURNAL_STREAM, seq=6)
-    assert (await refusal(nats_server)).startswith("journal sequence 1: is missing; the next message there is 6")
+        taking_over = asyncio.create_task(take_over(client.connection, settings_for(nats_server), Replay()))
+        await asyncio.to_thread(wait_until, lambda: "commits 1 to 5 are trimmed from the journal" in caplog.text)
+        assert not taking_over.done()
+        taking_over.cancel()
+        await asyncio.wait([taking_over])
+        assert len(await raw_journal(client.connection)) == len(journal.written) - 5
 
 
 async def test_a_purge_of_everything_is_named(nats_server: NatsServer, journal: Journal) -> None:
