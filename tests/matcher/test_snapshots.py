@@ -5,6 +5,7 @@ Method: real children of this process, real files, and a real journal that is cu
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -146,10 +147,12 @@ async def test_a_folder_that_cannot_be_written_costs_no_more_than_the_snapshot(
 async def test_a_child_holds_nothing_of_the_matcher_open(files: SnapshotFiles, journal: Journal) -> None:
     """A killed matcher is noticed by its connections being closed: its child must not keep them."""
     ours, theirs = os.pipe()
+    high = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 300)  # beyond the pipes that the child needs
 
     async def at_rest(use: Callable[[Replay], None]) -> None:
         use(replayed(journal))
         os.close(theirs)
+        os.close(high)
         loop, closed = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(ours, closed.set)
         await asyncio.wait_for(closed.wait(), 20)
