@@ -41,7 +41,7 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield running
 
 
-def start(matchers: Matchers, cluster: Cluster, **settings: object) -> MatcherProcess:
+def start(matchers: Matchers, cluster: Cluster, **settings: Any) -> MatcherProcess:
     return matchers.start(cluster, replicas=3, **settings)
 
 
