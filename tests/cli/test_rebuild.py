@@ -254,6 +254,9 @@ def test_a_trimmed_journal(exchange: Exchange) -> None:
         assert code == 2
         assert "nothing was changed: journal sequence 61: is missing" in said
         assert "begin with 81" in said
+    exchange.in_postgres("drop table recorder_position")
+    code, said = exchange.rebuild("postgres")
+    assert (code, "nothing was changed: journal sequence 1: is missing" in said) == (2, True)
     assert not list(exchange.data.glob("nats*before*")) + list(exchange.data.glob("nats.rebuilt*"))
 
 

@@ -85,6 +85,7 @@ async def test_what_is_whole(archive: Archive) -> None:
     [
         "delete from journal_commits where sequence = 30",
         "update journal_commits set payload = set_byte(payload, 40, get_byte(payload, 40) # 1) where sequence = 30",
+        "update journal_commits set payload = set_byte(payload, 5, get_byte(payload, 5) # 1) where sequence = 30",
         "update journal_commits set payload = substring(payload for 50) where sequence = 30",
         "update journal_commits set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where sequence = 30",
         "update journal_commits set (hash, payload) = "
