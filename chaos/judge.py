@@ -105,8 +105,9 @@ async def _standbys(run: Run) -> list[StateHash]:
     """Of one that stands by, if there is one: it must be where the one that leads is."""
     if "standby" not in run.exchange.parts:
         return []
-    end = (await journal_state(run.connection)).last_seq
+    end = 0
     for _ in range(int(_REST_SECONDS)):
+        end = (await journal_state(run.connection)).last_seq  # orders still expire
         told = await _ask(run, MATCHER_STANDBY, {"state_hash_at": end})
         if told.get("hash"):
             return [StateHash(f"the standby, process {told['pid']}", end, bytes.fromhex(told["hash"]))]
