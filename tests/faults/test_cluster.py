@@ -9,7 +9,7 @@ must not be told that it was cut. Then the journal is read commit by commit, rep
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from contracts.messages import CancelOrder
 from contracts.subjects import JOURNAL_STREAM, MATCHER_STATE_HASH
 from entry.problems import Declined
 from matcher.broker import check_stream
+from matcher.journal_writer import confirm_end
 from runtime import connection as runtime_connection
 from runtime.connection import close, connect, watch
 from runtime.journal import JournalReader, journal_state
@@ -156,6 +157,10 @@ async def test_nothing_is_answered_where_the_leading_node_is_cut_off(cluster: Cl
                 assert await stale_end(cut_off.connection) < later.sequence, "this node shows nothing that is not true"
                 with pytest.raises(TimeoutError):
                     await certain_stream_info(cut_off.connection, JOURNAL_STREAM)
+                end = await stale_end(cut_off.connection)
+                await assert_undecided(confirm_end(cut_off.connection, end), "it is taken for the end")
+                await assert_undecided(confirm_end(cut_off.connection, later.sequence), "it is said to be cut")
+                await assert_undecided(first_read(cut_off.connection, later.sequence + 1), "it is said to be cut")
                 for command in (CancelOrder(10**9), order(client_order_id="refused")):
                     with pytest.raises(Unanswered):  # not even "nothing was done": a route may bring it yet
                         await cut_off.request([command], timeout=1)
@@ -173,6 +178,19 @@ async def test_nothing_is_answered_where_the_leading_node_is_cut_off(cluster: Cl
     assert found["before"] == [(placed.sequence, placed.results[0])]
     assert {"later", "last"} <= set(found)
     assert all(len(each) == 1 for each in found.values())
+
+
+async def assert_undecided(asking: Coroutine[Any, Any, object], otherwise: str) -> None:
+    """It waits for better times instead of concluding from what this node says."""
+    task = asyncio.create_task(asking)
+    done, _ = await asyncio.wait([task], timeout=0.5)
+    assert not done, (otherwise, task)
+    await cancel(task)
+
+
+async def first_read(connection: Client, start: int) -> object:
+    async with JournalReader(connection, start) as reader:
+        return await anext(aiter(reader))
 
 
 async def make_journal(cluster: Cluster) -> NatsServer:
