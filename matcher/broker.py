@@ -25,7 +25,7 @@ _ALONE_SECONDS = 5.0
 _NODE_SECONDS = 2.0
 """A node that hangs must not hold up a take-over for long; the others tell enough."""
 _LOOK_SECONDS = 5.0
-_NOTICE_SECONDS = 0.3
+_NOTICE_SECONDS = 0.5
 _RETRY_SECONDS = 0.2
 
 
