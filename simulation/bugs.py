@@ -198,22 +198,22 @@ def _no_sync(world: "World") -> list[Replacement]:
 BUGS = {
     bug.name: bug
     for bug in (
-        Bug("no-fence", "commits are written without an expected sequence", 21, _no_fence),
+        Bug("no-fence", "commits are written without an expected sequence", 10, _no_fence),
         Bug("answer-first", "answers leave before the PubAck", 1, _answer_first),
-        Bug("two-in-flight", "a commit is published before the one before it is durable", 28, _two_in_flight),
-        Bug("trust-a-refusal", "what stands at our sequence is taken for our own commit", 28, _trust_a_refusal),
+        Bug("two-in-flight", "a commit is published before the one before it is durable", 18, _two_in_flight),
+        Bug("trust-a-refusal", "what stands at our sequence is taken for our own commit", 56, _trust_a_refusal),
         Bug("uncertain-is-done", "a commit whose PubAck does not come counts as written", 28, _uncertain_is_done),
-        Bug("other-bytes", "a commit is tried again with another time in it", 28, _other_bytes),
+        Bug("other-bytes", "a commit is tried again with another time in it", 6, _other_bytes),
         Bug("lease-is-enough", "who holds the lease writes without a fence", 10, _lease_is_enough),
-        Bug("refuse-when-cut-off", "a matcher that is cut off calls requests undone", 29, _refuse_when_cut_off),
+        Bug("refuse-when-cut-off", "a matcher that is cut off calls requests undone", 151, _refuse_when_cut_off),
         Bug("no-memory", "client order ids are not looked up", 0, _no_memory),
         Bug("snapshot-forgets", "client order ids are not in the snapshot", 0, _snapshot_forgets),
         Bug("position-first", "the recorder commits its position before its rows", 0, _position_first),
-        Bug("unguarded-position", "the recorder moves the position from wherever it is", 29, _unguarded_position),
-        Bug("lost-commit-is-done", "a COMMIT without an answer counts as done", 38, _lost_commit_is_done),
-        Bug("repeat-everything", "commands that are not safe to repeat are sent again, too", 7, _repeat_everything),
-        Bug("call-it-undone", "a client without an answer is told that nothing was done", 17, _call_it_undone),
-        Bug("skip-a-gap", "the journal's reader goes on behind what was lost on the way", 158, _skip_a_gap),
+        Bug("unguarded-position", "the recorder moves the position from wherever it is", 7, _unguarded_position),
+        Bug("lost-commit-is-done", "a COMMIT without an answer counts as done", 16, _lost_commit_is_done),
+        Bug("repeat-everything", "commands that are not safe to repeat are sent again, too", 10, _repeat_everything),
+        Bug("call-it-undone", "a client without an answer is told that nothing was done", 14, _call_it_undone),
+        Bug("skip-a-gap", "the journal's reader goes on behind what was lost on the way", 253, _skip_a_gap),
         Bug("no-sync", "nats-server acknowledges what it has not synced", 6, _no_sync),
     )
 }

@@ -134,7 +134,8 @@ def _monitor(world: "World") -> type:
             return
 
         async def get(self, url: str) -> Any:
-            await asyncio.sleep(world.network.delay())
+            held = world.network.held.get(world.loop.current.name, 0.0) - world.loop.time()
+            await asyncio.sleep(max(held, 0.0) + world.network.delay())
             if not world.broker.up:
                 raise httpx.ConnectError("nobody is there")
             server = {

@@ -96,7 +96,7 @@ class Client:
         self._matcher = MatcherClient(connection, _TIMEOUT_SECONDS, 1_000, 0.7)
         await self._matcher.start()
         running = asyncio.ensure_future(self._matcher.run())
-        while self._left > 0 and not self.world.is_calm:
+        while self._left > 0:
             await asyncio.sleep(self._random.random() * self.world.pace)
             self._left -= 1
             self._begin(self._next())

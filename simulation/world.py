@@ -135,7 +135,8 @@ class World:
         )
         # As a setting it may not be so small, for which a run would have to be much longer.
         force_setattr(self.settings, "journal_keep_commits", self.random.choice((0, 4)))
-        self.pace = self.random.choice((0.02, 0.1, 0.3))
+        self.until = self.random.uniform(*_CALM_AFTER)
+        """When the faults end."""
         self.operations: list[Operation] = []
         self.reads: list[Read] = []
         self.told = 0
@@ -189,10 +190,11 @@ class World:
         for service in self.services:
             service.start()
         commands = random.randint(6, 20)
+        self.pace = random.choice((0.02, *(times * self.until / commands for times in (1, 2, 3))))
         self.clients = [Client(self, number, random, commands) for number in range(random.randint(1, 3))]
         for client in self.clients:
             Process(loop, client.name).spawn(client.run())
-        until = random.uniform(*_CALM_AFTER)
+        until = self.until
         for moment, fault in faults.schedule(random, until):
             loop.call_at(0.05 + moment, self._strike, fault)
         loop.run_until(until)

@@ -100,7 +100,7 @@ def test_every_kind_of_fault_happens() -> None:
 
 
 def _fault_lines() -> Iterator[str]:
-    for seed in range(25):
+    for seed in range(60):
         yield from (line for line in retrace(seed)[1] if "FAULT" in line)
 
 
