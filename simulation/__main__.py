@@ -12,6 +12,7 @@ from simulation.bugs import BUGS, Bug
 from simulation.world import Outcome, retrace, simulate
 
 _CHUNK = 50
+_TOLD_EACH = 10_000
 _SHOWN = 3
 """So many failing seeds are told with their traces."""
 _TRACE_LINES = 120
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"seed {outcome.seed}: {outcome.violations[0][:300]}", flush=True)
             if len(failing) >= options.most:
                 break
+        if totals.seeds % _TOLD_EACH == 0:
+            print(f"{totals.seeds} seeds, {time.monotonic() - started:.0f} s, {len(failing)} failing", flush=True)
     _summarize(totals, failing, time.monotonic() - started)
     for seed in failing[:_SHOWN]:
         _tell(seed, bug, whole=False)
