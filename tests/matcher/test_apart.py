@@ -23,14 +23,14 @@ async def test_it_is_that_of_the_state_when_it_was_begun(
     engine: Engine, soon: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matcher.apart, "_SOON_HASHED", soon)
-    before, descriptors = engine.state_hash(), len(os.listdir("/proc/self/fd"))
+    before, descriptors, children = engine.state_hash(), len(os.listdir("/proc/self/fd")), psutil.Process().children()
     begun = begin_hash(engine)
     assert isinstance(begun, Apart) is (soon == 0)
     engine._last_order_id += 1
     assert engine.state_hash() != before
     assert await hash_begun(begun) == before
     assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == children
 
 
 async def test_of_a_child_that_is_killed_nothing_comes(engine: Engine) -> None:
@@ -41,6 +41,7 @@ async def test_of_a_child_that_is_killed_nothing_comes(engine: Engine) -> None:
 
 
 async def test_a_child_nobody_waits_for_any_more_is_ended() -> None:
+    children = psutil.Process().children()
     apart = Apart(lambda: signal.pause() or b"")
     apart.begin()
     waiting = asyncio.create_task(apart.result())
@@ -48,4 +49,4 @@ async def test_a_child_nobody_waits_for_any_more_is_ended() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == children

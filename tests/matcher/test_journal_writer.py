@@ -39,7 +39,8 @@ class ScriptedConnection:
         self.published.append((payload, headers))
         return Stored(self.script.pop(0)(self))
 
-    def jsm(self) -> "ScriptedConnection":
+    def jsm(self, timeout: float = 5) -> "ScriptedConnection":
+        assert timeout > 0
         return self
 
     async def get_msg(self, stream: str, sequence: int) -> "Stored":
@@ -71,7 +72,10 @@ class State:
 
 @dataclass
 class StreamInfo:
+    """Of a stream without replicas."""
+
     state: State
+    cluster: None = None
 
 
 def acknowledged(connection: ScriptedConnection) -> bytes:
