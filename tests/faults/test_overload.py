@@ -235,7 +235,7 @@ async def test_a_nats_server_that_may_write_no_more(exchange: Stack) -> None:
         sender = Sender(http, "full")
         await sender.place_all(20)
         server = exchange.pids["nats"]
-        psutil.Process(server).rlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        psutil.Process(server).rlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
         acknowledged = len(sender.placed)
         await sender.place_all(5)
         assert len(sender.placed) == acknowledged, sender.answers

@@ -23,7 +23,7 @@ from tests.support.matchers import (
     raw_journal,
 )
 from tests.support.proxy import proxy_to
-from tests.support.servers import NatsServer, wait_until
+from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.stack
 

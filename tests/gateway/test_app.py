@@ -267,7 +267,8 @@ async def test_a_body_of_10_mb(gateway: Gateway) -> None:
 async def test_a_body_without_end_is_cut_off(gateway: Gateway) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
     )
     chunk = b"40000\r\n" + b"a" * 0x40000 + b"\r\n"
     reading = asyncio.create_task(reader.read())
@@ -464,8 +465,8 @@ async def test_half_a_body_is_never_acted_on(gateway: Gateway) -> None:
     body = b'{"side": "buy", "price": 1, "quantity": 1}'
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + b"%x\r\n%b\r\n" % (len(body), body)
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n" % (len(body), body)
     )
     await writer.drain()
     writer.close()

@@ -30,6 +30,7 @@ from matcher.engine import Engine
 from tests.matcher.story import START, Story, read_stories
 from tests.matcher.story_commands import parse
 from tests.scenarios.interfaces import Body, Interface, Names, interface, request_of
+from tests.support.servers import wait_until
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
@@ -119,9 +120,15 @@ def act_out(story: Story, told: Interface, rest: httpx.Client, symbol: str) -> N
         where = f"{story.file}: {story.title}\n{line}\n{answer}"
         learn_ids(result, answer, names)
         assert seen(answer) == expected(command, result, names), where
+    bids, asks = ([[str(price), str(quantity)] for price, quantity in levels] for levels in engine.depth("X"))
+    # What was answered over WebSocket or NATS, this gateway need not have heard of yet.
+    same = wait_until(lambda: shown(rest, symbol, bids, asks), 10)
+    assert same, (story.title, rest.get(f"/market/{symbol}/depth").json())
+
+
+def shown(rest: httpx.Client, symbol: str, bids: list[list[str]], asks: list[list[str]]) -> bool:
     depth = rest.get(f"/market/{symbol}/depth", params={"levels": 1000}).json()
-    for side, levels in zip(("bids", "asks"), engine.depth("X"), strict=True):
-        assert depth[side] == [[str(price), str(quantity)] for price, quantity in levels], (story.title, side)
+    return bool(depth["bids"] == bids and depth["asks"] == asks)
 
 
 def learn_ids(result: Outcome | Refusal, answer: Body, names: Names) -> None:
