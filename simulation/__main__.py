@@ -87,10 +87,11 @@ def _bug(name: str | None) -> Bug | None:
 
 def _outcomes(seeds: range, bug: Bug | None, workers: int) -> Iterator[Outcome]:
     if workers == 1:
+        _prepare()
         yield from _run(seeds, bug)
         return
     chunks = [(seeds[start : start + _CHUNK], bug.name if bug else None) for start in range(0, len(seeds), _CHUNK)]
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, _prepare) as pool:
         for outcomes in pool.imap(_run_chunk, chunks):
             yield from outcomes
 
@@ -100,9 +101,13 @@ def _run_chunk(chunk: tuple[range, str | None]) -> list[Outcome]:
     return list(_run(seeds, _bug(name)))
 
 
-def _run(seeds: Iterable[int], bug: Bug | None) -> Iterator[Outcome]:
-    gc.freeze()  # what is here stays; the garbage of a run is collected now and then (simulation/world.py)
+def _prepare() -> None:
+    """Once in a process: what is here stays; the garbage of runs is collected now and then (simulation/world.py)."""
+    gc.freeze()
     gc.disable()
+
+
+def _run(seeds: Iterable[int], bug: Bug | None) -> Iterator[Outcome]:
     for seed in seeds:
         yield simulate(seed, bug)
 
