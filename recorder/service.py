@@ -72,6 +72,7 @@ class Recorder:
         try:
             return await check_journal(self._connection, self._store)
         except Refused as error:
+            await self._store.check_alone()  # else it may be missing because the other has it, and it was trimmed
             # A matcher that starts now must hear how far Postgres is, or it writes on where the journal was cut.
             log.error("refusing to serve, after giving the matcher time to ask: %s", error)
             await asyncio.sleep(self._settings.recorder_wait_seconds)
@@ -85,6 +86,7 @@ class Recorder:
                         await self._runs.add(chain.follow(sequence, payload), payload, chain.hash)
         except JournalBroken as error:
             await self._runs.all_recorded()
+            await self._store.check_alone()
             raise Refused(
                 f"{error}. Postgres holds what came before, up to {self._store.position.sequence}. Stop, and run "
                 "`pricetime rebuild journal`, or bring back the journal's files from a copy"

@@ -112,6 +112,12 @@ class Store:
 
         return await self._persist(attempt)
 
+    async def check_alone(self) -> None:
+        """Raises Refused when another recorder has moved the position: what is missing may be what that one has."""
+        found, _ = await self._persist(_read_position)
+        if found != self.position:
+            raise _other_recorder(self.position, found)
+
     def close(self) -> None:
         """At once: a transaction under way is abandoned, and so rolled back unless its COMMIT is already there."""
         if self._connection is not None:

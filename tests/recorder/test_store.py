@@ -131,6 +131,18 @@ async def test_only_one_of_two_recorders_goes_on(store: Store, database: str) ->
     other.close()
 
 
+async def test_one_that_misses_commits_looks_whether_another_has_them(store: Store, database: str) -> None:
+    """Before it calls the journal cut: the other may have recorded them, and they may have been trimmed since."""
+    other = Store(database)
+    await other.open()
+    await other.check_alone()
+    await store.record(*fold(random_journal(3, commits=4, commands_per_commit=2).written))
+    await store.check_alone()
+    with pytest.raises(Refused, match="another recorder"):
+        await other.check_alone()
+    other.close()
+
+
 async def test_two_recorders_with_the_same_run_do_not_both_go_on(store: Store, database: str) -> None:
     written = random_journal(3, commits=20, commands_per_commit=5).written
     other = Store(database)
