@@ -3,26 +3,31 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from nats.errors import Error as NatsError
 
-from chaos.exchange import NODES
 from chaos.kinds import kind
+from chaos.launch import NODES
 from chaos.run import NotInjected, Run
 from contracts.subjects import JOURNAL_STREAM
+from runtime.leadership import certain_stream_info
 
 _ROW = "one node of three lost, two lost, partitioned, the leader isolated"
+_LEADER_SECONDS = 15.0
 
 
 async def leader_of_journal(run: Run) -> str:
-    try:
-        info = await run.connection.jetstream().stream_info(JOURNAL_STREAM)
-    except (NatsError, TimeoutError):
-        raise NotInjected("the journal cannot be asked who leads it") from None
-    if info.cluster is None or not info.cluster.leader:
-        raise NotInjected("nobody leads the journal at this moment")
-    return f"nats-{info.cluster.leader.rsplit('-', 1)[-1]}"
+    """Not one that was replaced unawares. After an earlier fault one may have to be found first."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LEADER_SECONDS):
+            while True:
+                with suppress(NatsError, TimeoutError):
+                    info = await certain_stream_info(run.connection, JOURNAL_STREAM)
+                    if info.cluster is not None and info.cluster.leader:
+                        return f"nats-{info.cluster.leader.rsplit('-', 1)[-1]}"
+                await asyncio.sleep(0.1)
+    raise NotInjected("it is not certain who leads the journal")
 
 
 @kind("node-killed", _ROW, 12, profile="cluster")

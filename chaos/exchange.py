@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from chaos.launch import CONTROLLED, PROXIES, ROOT, TARGETS
+from chaos.launch import CONTROLLED, NODES, PROXIES, ROOT, TARGETS
 from chaos.loop_disk import LoopDisk
 from chaos.proxy import Proxy, proxy_before
 from chaos.service import make_clock
@@ -29,7 +29,6 @@ from runtime.settings import PREFIX
 READY_SECONDS = 90.0
 _POLL_SECONDS = 0.03
 BEHIND_PROXIES = ("matcher", "standby", "recorder", "broadcaster", "gateway")
-NODES = ("nats-1", "nats-2", "nats-3")
 TO_POSTGRES = ("recorder", "gateway")
 
 

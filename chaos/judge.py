@@ -16,13 +16,15 @@ from chaos.exchange import Exchange
 from chaos.launch import ROOT
 from chaos.records import Recorded, Records, StateHash, TradesSeen, UpdatesSeen
 from chaos.run import Crowd, Run
-from contracts.subjects import MATCHER_STANDBY, MATCHER_STATE_HASH, RECORDER_STATUS
+from contracts.subjects import JOURNAL_STREAM, MATCHER_STANDBY, MATCHER_STATE_HASH, RECORDER_STATUS
 from runtime.journal import JournalReader, journal_state
+from runtime.leadership import certain_stream_info
 from runtime.service import Refused
 
 _REST_SECONDS = 60.0
 _VERIFY_SECONDS = 300.0
-_POST_MORTEM_SECONDS = 20.0
+_POST_MORTEM_SECONDS = 60.0
+"""A cluster that has just come together chooses a leader first."""
 _GIVES_WAY = re.compile(r"another (matcher|recorder)")
 
 
@@ -30,7 +32,7 @@ async def judged(run: Run, crowd: Crowd) -> tuple[list[str], Records]:
     """Every violation, as a line each; and what they were found in."""
     await crowd.stop_trading()
     await run.exchange.until_ready()
-    end = (await journal_state(run.connection)).last_seq
+    end = await _certain_end(run)
     found = await _come_to_rest(run, crowd, end)
     records = await _records(run, crowd)
     found += run.broken
@@ -44,12 +46,17 @@ async def judged(run: Run, crowd: Crowd) -> tuple[list[str], Records]:
 
 
 async def post_mortem(run: Run) -> list[str]:
-    """What the journal shows of a run that could not be brought to its end, if it can still be read."""
+    """What the journal shows of a run that could not be brought to its end, if it can still be read.
+
+    Clients go on meanwhile. So what they were told comes first: what is acknowledged later may be missing from what was
+    read before, and is not lost.
+    """
     if not run.connection.is_connected:
         return []
+    operations = list(run.log.operations)
     try:
         async with asyncio.timeout(_POST_MORTEM_SECONDS):
-            records = Records(await read_raw_journal(run), list(run.log.operations), is_complete=False)
+            records = Records(await read_raw_journal(run), operations, is_complete=False)
     except Exception as error:  # whatever it is: the run has failed already, and this is only to say more
         return [f"post mortem: the journal cannot be read ({str(error) or type(error).__name__})"]
     found = [str(each) for each in await asyncio.to_thread(check, records)]
@@ -117,7 +124,7 @@ async def _standbys(run: Run) -> list[StateHash]:
 
 
 async def read_raw_journal(run: Run) -> list[tuple[int, bytes]]:
-    end = (await journal_state(run.connection)).last_seq
+    end = await _certain_end(run)
     found: list[tuple[int, bytes]] = []
     async with JournalReader(run.connection, 1) as reader:
         async for messages in reader:
@@ -125,6 +132,16 @@ async def read_raw_journal(run: Run) -> list[tuple[int, bytes]]:
             if found[-1][0] >= end:
                 return found
     raise Refused("the journal ended while it was read")
+
+
+async def _certain_end(run: Run) -> int:
+    """Of the journal as it is now. A node that was just cut off shows one that it had before, and nothing is lost."""
+    async with asyncio.timeout(_REST_SECONDS):
+        while True:
+            try:
+                return (await certain_stream_info(run.connection, JOURNAL_STREAM)).state.last_seq
+            except (NatsError, TimeoutError):
+                await asyncio.sleep(0.1)
 
 
 async def read_postgres(url: str) -> Recorded:

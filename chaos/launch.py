@@ -19,9 +19,13 @@ from cli.main import main as pricetime
 from cli.processes import Program
 from cli.supervisor import Supervisor
 
+NODES = ("nats-1", "nats-2", "nats-3")
 PROXIES, TARGETS, CONTROLLED = "proxies.json", "targets.json", "control"
 ROOT = Path(__file__).parent.parent
 _PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+")
+_NOWHERE = ("--cluster_advertise", "127.0.0.1:1")
+"""Nodes tell one another where each listens, and connect there: past all proxies, so none could be cut off for good.
+Nobody listens there, so they keep to the routes that they are given."""
 
 
 def rebuilt(program: Program, folder: Path) -> Program:
@@ -29,7 +33,8 @@ def rebuilt(program: Program, folder: Path) -> Program:
     environment = dict(program.environment)
     _lead_through_proxies(program.name, environment, folder)
     if program.command[:3] != (sys.executable, "-P", "-m"):
-        return replace(program, command=_controlled(program, folder), environment=environment)
+        command = (*_controlled(program, folder), *(_NOWHERE if program.name in NODES else ()))
+        return replace(program, command=command, environment=environment)
     module = program.command[3]
     environment |= {"PYTHONPATH": str(ROOT), FOLDER: str(folder)}
     if (folder / CONTROLLED).exists():

@@ -110,6 +110,9 @@ def _keep(made: Round, prepared: Exchange, result: RoundResult) -> None:
     kept.mkdir(parents=True)
     with suppress(OSError):
         shutil.copytree(prepared.data / "logs", kept / "logs")
+    for node in prepared.data.glob("nats-?"):  # what each of a cluster holds: small, and the only proof of a loss
+        with suppress(OSError):
+            shutil.copytree(node, kept / node.name)
     for name in ("up.out", "rebuild.out"):
         with suppress(OSError):
             shutil.copy(prepared.work / name, kept / name)
