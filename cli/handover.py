@@ -5,25 +5,21 @@ Nothing is lost and nothing is refused; orders that come meanwhile wait for some
 
 import argparse
 import asyncio
-import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from cli.asking import address, connected
 from cli.errors import CommandError
-from cli.runfile import read_run_file
 from contracts.subjects import MATCHER_HANDOVER
-from runtime.connection import close, dial, without_password
-from runtime.service import Refused
-from runtime.settings import PREFIX, SettingsError, load_settings
-from runtime.tls import NatsTls, nats_tls, why_refused
+from runtime.connection import close
+from runtime.settings import PREFIX
+from runtime.tls import NatsTls
 
 ANSWER_SECONDS = 15.0
-_PAUSE_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well
 
 
 class Successor(msgspec.Struct, frozen=True):
@@ -60,44 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def address(arguments: argparse.Namespace) -> tuple[str, NatsTls]:
-    """As given, or by the environment (in a container), or of the exchange that runs on the folder."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise CommandError(str(error)) from error
-    given: str | None = arguments.nats or _from_environment(settings.nats_url)
-    if given:
-        return given, nats_tls(settings)
-    running = read_run_file(arguments.data)
-    return running.nats, running.nats_tls
-
-
-def _from_environment(url: str) -> str | None:
-    return url if f"{PREFIX}NATS_URL" in os.environ else None
-
-
 async def _run(url: str, tls: NatsTls) -> HandedOver:
     connection = await connected(url, tls)
     try:
         return await hand_over(connection)
     finally:
         await close(connection)
-
-
-async def connected(url: str, tls: NatsTls) -> Client:
-    try:
-        return await dial(
-            url,
-            tls,
-            name="pricetime",
-            max_reconnect_attempts=1,  # without it, or with allow_reconnect=False, nats-py tries for minutes
-            reconnect_time_wait=_PAUSE_SECONDS,
-            connect_timeout=3,
-        )
-    except (NatsError, OSError, TimeoutError, ValueError, Refused) as error:
-        why = why_refused(error) or error or type(error).__name__
-        raise CommandError(f"no exchange answers at {without_password(url)} ({why})") from error
 
 
 async def hand_over(connection: Client) -> HandedOver:

@@ -11,27 +11,25 @@ A key is shown once, when it is made; the exchange keeps a hash of it. It takes 
 
 import argparse
 import asyncio
-import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from cli.asking import address, connected
 from cli.errors import CommandError
 from cli.runfile import read_run_file, run_file_path
 from contracts.keys import ID_BYTES, SECRET_BYTES, KeyRecord, Scope, format_key, hash_secret, parse_key_id
 from contracts.messages import NAME_PATTERN
 from contracts.views import format_time
 from runtime.clock import now
-from runtime.connection import dial, without_password
+from runtime.connection import without_password
 from runtime.keys import KeyChanged, KeyStore, StoredKey
-from runtime.service import Refused
-from runtime.settings import PREFIX, load_settings
-from runtime.tls import NatsTls, nats_tls, why_refused
+from runtime.settings import PREFIX
+from runtime.tls import NatsTls
 
 _Result = TypeVar("_Result")
 
@@ -41,7 +39,6 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MAX_RATE = 1_000_000
 _MAX_NAME = 64
 _ANSWER_SECONDS = 10
-_PAUSE_SECONDS: Any = 0.1  # nats-py says int, and sleeps a float as well
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -258,11 +255,11 @@ async def _end(store: KeyStore, found: StoredKey) -> str:
 
 
 def _with_store(arguments: argparse.Namespace, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Result:
-    return asyncio.run(_act(_address(arguments), _tls(arguments), act))
+    return asyncio.run(_act(*address(arguments), act))
 
 
 async def _act(url: str, tls: NatsTls, act: Callable[[KeyStore], Awaitable[_Result]]) -> _Result:
-    connection = await _connected(url, tls)
+    connection = await connected(url, tls)
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             return await act(KeyStore(connection))
@@ -273,33 +270,6 @@ async def _act(url: str, tls: NatsTls, act: Callable[[KeyStore], Awaitable[_Resu
         raise CommandError(f"the keys cannot be reached at {without_password(url)}: {why}") from error
     finally:
         await connection.close()
-
-
-async def _connected(url: str, tls: NatsTls) -> Client:
-    try:
-        return await dial(
-            url,
-            tls,
-            name="pricetime keys",
-            max_reconnect_attempts=1,  # without it, or with allow_reconnect=False, nats-py tries for minutes
-            reconnect_time_wait=_PAUSE_SECONDS,
-            connect_timeout=3,
-        )
-    except (NatsError, OSError, TimeoutError, ValueError, Refused) as error:
-        why = why_refused(error) or error or type(error).__name__
-        raise CommandError(f"no exchange answers at {without_password(url)} ({why})") from error
-
-
-def _address(arguments: argparse.Namespace) -> str:
-    """As given, or by the environment (in a container), or of the exchange that runs on the folder."""
-    given: str | None = arguments.nats or os.environ.get(_NATS_URL)
-    return given or read_run_file(arguments.data).nats
-
-
-def _tls(arguments: argparse.Namespace) -> NatsTls:
-    if arguments.nats or os.environ.get(_NATS_URL):
-        return nats_tls(load_settings())
-    return read_run_file(arguments.data).nats_tls
 
 
 def _http(arguments: argparse.Namespace) -> str:

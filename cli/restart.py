@@ -19,8 +19,9 @@ import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from cli.asking import connected
 from cli.errors import CommandError
-from cli.handover import connected, hand_over
+from cli.handover import hand_over
 from cli.processes import Program, spawn_options
 from cli.runfile import RunFile, read_run_file
 from contracts.subjects import MATCHER_STATUS
