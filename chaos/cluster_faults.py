@@ -130,6 +130,20 @@ async def node_isolated(run: Run) -> str:
     return f"{node} for {seconds:.1f} s"
 
 
+@kind("route-half-open", _ROW, 6, profile="cluster")
+async def route_half_open(run: Run) -> str:
+    """One of the connections between two nodes passes nothing one way. They notice, and open another."""
+    (near, far), proxy = run.chance.choice(list(run.exchange.routes.items()))
+    if not proxy.leave_one_way_half_open(run.chance):
+        raise NotInjected(f"{near} and {far} are joined the other way round")
+    try:
+        await run.until_acknowledged()
+        await asyncio.sleep(run.chance.uniform(0.0, 2.0))
+    finally:
+        proxy.end_half_open()
+    return f"between {near} and {far}"
+
+
 @kind("all-nodes-apart", _ROW, 5, profile="cluster")
 async def all_nodes_apart(run: Run) -> str:
     """No two of them reach one another."""

@@ -5,6 +5,7 @@ it cannot read (Postgres) it passes on in chunks, and can be told to cut at a ch
 """
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -73,6 +74,14 @@ class Proxy:
         """From now on nothing passes on the connections that there are, and nobody is told; new ones work."""
         self._half_open |= self._writers
         self._believed.clear()
+
+    def leave_one_way_half_open(self, chance: random.Random) -> bool:
+        """As `leave_half_open`, for one direction of one connection. False if there is none."""
+        if not self._writers:
+            return False
+        self._half_open.add(chance.choice(list(self._writers)))
+        self._believed.clear()
+        return True
 
     def end_half_open(self) -> None:
         self._believed.set()

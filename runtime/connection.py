@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -107,8 +108,11 @@ async def connect(
         log.info("nats: connected again")
 
     connection, secure = _client(url, tls)
+    servers = servers_of(url)
+    random.shuffle(servers)  # once: nats-py would at each reconnect, and take the node that is to be left again
     await connection.open(
-        servers_of(url),
+        servers,
+        dont_randomize=True,
         name=name,
         **secure,
         error_cb=on_error,

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -11,7 +13,7 @@ from nats.aio.msg import Msg
 
 import runtime.connection
 from runtime.connection import ConnectionLost, close, connect, respond, watch
-from tests.support.servers import NatsServer, wait_until
+from tests.support.servers import NatsServer, start_nats, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -57,6 +59,20 @@ async def test_a_server_that_falls_silent_is_noticed(nats_server: NatsServer) ->
     await until(lambda: connection.is_connected)
     await connection.flush()
     await close(connection)
+
+
+async def test_a_node_that_is_left_is_left_for_another(nats_server: NatsServer, tmp_path: Path) -> None:
+    other = await asyncio.to_thread(start_nats, tmp_path)
+    connection = await connect(f"{nats_server.url},{other.url}", "test")
+    try:
+        for _ in range(10):
+            left, reconnects = connection._server_info["server_id"], connection.stats["reconnects"]
+            await connection.force_reconnect()
+            await until(partial(_came_back, connection, reconnects))
+            assert connection._server_info["server_id"] != left
+    finally:
+        await close(connection)
+        await asyncio.to_thread(other.stop)
 
 
 async def test_a_connection_closed_for_good_ends_the_watch(nats_server: NatsServer) -> None:
@@ -159,6 +175,10 @@ async def test_closing_never_fails(nats_server: NatsServer) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     assert await asyncio.to_thread(wait_until, condition)
+
+
+def _came_back(connection: Client, reconnects: int) -> bool:
+    return connection.is_connected and connection.stats["reconnects"] > reconnects
 
 
 async def _echo(question: bytes) -> bytes:
