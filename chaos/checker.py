@@ -279,8 +279,8 @@ def _answers(wish: _Wish, journal: Journal) -> Iterator[Violation]:
         if wish.written and not there:
             places = [written.position[0] for written in wish.written]
             yield Violation("answer", f"{wish.name} was answered as sequence {done.sequence}, but stands at {places}")
-        elif there and (wrong := _misshown(done, there[-1], journal)):
-            yield Violation("answer", f"{wish.name}, sequence {done.sequence}: {wrong}", done.sequence)
+        elif there and all(wrong := [_misshown(done, each, journal) for each in there]):
+            yield Violation("answer", f"{wish.name}, sequence {done.sequence}: {wrong[-1]}", done.sequence)
         if there and not _same_wish(operation.command, there[-1].command):
             yield Violation(
                 "answer", f"{wish.name} is another command in the journal: {there[-1].command}", done.sequence

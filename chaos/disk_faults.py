@@ -72,6 +72,15 @@ async def _injected(run: Run, part: str, how: str) -> AsyncIterator[None]:
         except TimeoutError:
             tracer.kill()
             await tracer.wait()
+        for each in run.exchange.processes_of(part):
+            _let_go(each)
+
+
+def _let_go(process: psutil.Process) -> None:
+    """strace stops what it lets go of, and one that was ending at that moment stayed stopped: no disk does that."""
+    with suppress(psutil.NoSuchProcess):
+        if process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+            process.resume()
 
 
 def _fsync_fails(part: str) -> Inject:

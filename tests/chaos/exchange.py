@@ -111,8 +111,10 @@ class Run:
         return self
 
     def send(self, client: Client) -> None:
+        self.give(client, client.wish())
+
+    def give(self, client: Client, wish: ClientCommand) -> None:
         self.time += 0.001
-        wish = client.wish()
         self._waiting[client.name] = (client, Operation(client.name, wish, self.time))
         self.sequencer.submit(client.name, msgspec.msgpack.encode((wish,)), _START + int(self.time * 1e6))
 

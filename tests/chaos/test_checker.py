@@ -207,6 +207,25 @@ def test_an_answer_that_says_something_else(kind: type, field: str, value: objec
     assert rules(with_operation(run, number, result=changed)) == {"answer"}
 
 
+@pytest.mark.parametrize("answered", [0, 1])
+def test_two_attempts_in_one_commit_have_each_its_answer(answered: int) -> None:
+    """The second changes nothing any more, and says so; the client gets whichever answer comes first."""
+    run = Run(1).play(0)
+    client = run.clients[0]
+    order = client.order()
+    price = (order.price or 0) - 1
+    run.give(client, order)
+    run.seal()
+    (order_id,) = client.open
+    amend = AmendOrder(order_id, price=price)
+    run.give(run.clients[1 - answered], amend)
+    run.give(run.clients[answered], amend)
+    run.seal()
+    assert len(run.journal) == 4
+    del run.operations[1 + answered]
+    assert check(run.records()) == []
+
+
 def batch_shown_as(kind: type) -> Callable[[Operation], bool]:
     return lambda each: done(AllOrNothing)(each) and isinstance(getattr(each.result, "shown", None), kind)
 
