@@ -52,7 +52,7 @@ async def _journal(data: Path, moment: str) -> bool:
     if (nats_nodes_of(data) or 1) > 1:
         raise CommandError(
             "this is the data of a cluster: put the damaged node's folder nats-N aside and start the exchange, and the "
-            "other two fill it again (docs/operations.md, A NATS cluster)"
+            "other two fill it again. When two are damaged: docs/operations.md, A NATS cluster"
         )
     async with AsyncExitStack() as open_until_done:
         postgres = await open_until_done.enter_async_context(databases(data, say))
