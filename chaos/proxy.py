@@ -75,13 +75,10 @@ class Proxy:
         self._half_open |= self._writers
         self._believed.clear()
 
-    def leave_one_way_half_open(self, chance: random.Random) -> bool:
-        """As `leave_half_open`, for one direction of one connection. False if there is none."""
-        if not self._writers:
-            return False
+    def leave_one_way_half_open(self, chance: random.Random) -> None:
+        """As `leave_half_open`, for one direction of one connection; there must be one."""
         self._half_open.add(chance.choice(list(self._writers)))
         self._believed.clear()
-        return True
 
     def end_half_open(self) -> None:
         self._believed.set()

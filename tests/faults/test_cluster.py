@@ -67,8 +67,9 @@ async def read_all_along(cluster: Cluster) -> AsyncIterator[list[int]]:
                 await asyncio.sleep(0.05)
         assert seen == list(range(1, len(seen) + 1))
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        while not reading.done():  # canceling is swallowed now and then
+            reading.cancel()
+            await asyncio.wait([reading], timeout=0.5)
         await close(connection)
 
 

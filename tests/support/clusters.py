@@ -122,6 +122,8 @@ def _node(folder: Path, plans: tuple[NatsPlan, ...], links: dict[tuple[int, int]
         f"  name: {plan.cluster}\n"
         f"  listen: '127.0.0.1:{plan.route_port}'\n"
         "  no_advertise: true\n"
+        "  ping_interval: '5s'\n"
+        "  ping_max: 2\n"
         "  advertise: '127.0.0.1:1'\n"  # where nobody listens: what nodes are told of one another leads past no proxy
         f"  routes: {routes!r}\n"
         "}\n"
