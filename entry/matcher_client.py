@@ -27,6 +27,7 @@ from contracts.messages import (
     CancelOrders,
     ClientCommand,
     PlaceOrder,
+    Refusal,
     Reply,
     RequestRefusal,
     RequestRefused,
@@ -69,6 +70,8 @@ class _Waiting:
     """When to stop waiting for an answer, once it was sent."""
     attempts: int = 0
     """How many times it was sent."""
+    unanswered: int = 0
+    """How many of these may still be carried out, for all that is known."""
     request: int = 0
     """The last request that it was sent with."""
 
@@ -197,6 +200,7 @@ class MatcherClient:
         self._silent_since = min(self._silent_since, self._loop.time())
         for waiting in batch:
             waiting.attempts += 1
+            waiting.unanswered += 1
             waiting.request = token
         try:
             await self._connection.publish(ORDERS_SUBMIT, payload, reply=f"{self._inbox}.{token}")
@@ -218,6 +222,7 @@ class MatcherClient:
         """This attempt reached nobody, as is known for certain."""
         for waiting in batch:
             waiting.attempts -= 1
+            waiting.unanswered -= 1
         self._unsent += batch
 
     async def _on_reply(self, message: Msg) -> None:
@@ -248,6 +253,8 @@ class MatcherClient:
 
     def _on_turned_away(self, sent: _Sent, refused: RequestRefused) -> None:
         """Nothing was done by this attempt; of an earlier one without an answer that says nothing."""
+        for waiting in sent.batch:
+            waiting.unanswered -= 1
         _fail((waiting for waiting in sent.batch if waiting.attempts == 1), _turned_away(refused))
         self._later([waiting for waiting in sent.batch if waiting.attempts > 1])
 
@@ -305,9 +312,18 @@ def batches(pending: list[_Waiting]) -> Iterator[list[_Waiting]]:
 
 
 def _settle(batch: list[_Waiting], answer: Answer) -> None:
+    """A refusal settles a command only when none of its attempts is on the way: another could be accepted yet.
+
+    What is refused leaves no trace in the matcher, so attempts are judged each for itself, in the order in which they
+    arrive. If the others have been lost, the result stays unknown. A cancel that finds nothing will find nothing later.
+    """
     results = ((part, result) for part in answer.parts for result in part.results)
     for waiting, (part, result) in zip(batch, results, strict=True):
-        waiting.settle(Decided(part, result, waiting.attempts > 1))
+        waiting.unanswered -= 1
+        if isinstance(result, Refusal) and waiting.unanswered and type(waiting.command) not in _CANCELS:
+            waiting.request = 0  # which is not to be added to
+        else:
+            waiting.settle(Decided(part, result, waiting.attempts > 1))
 
 
 def _decided_or_declined(decision: Decided | BaseException) -> Decided | Declined:

@@ -4,15 +4,19 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.msg import Msg
 
 import entry.matcher_client
 from contracts.messages import (
     MAX_COMMANDS,
     AllOrNothing,
     AmendOrder,
+    Answer,
+    AnswerPart,
     CancelAllAfter,
     CancelOrder,
     CancelOrders,
@@ -20,13 +24,17 @@ from contracts.messages import (
     DefineInstrument,
     InstrumentStatus,
     OrderType,
+    Outcome,
     PlaceOrder,
+    Refusal,
+    RejectReason,
+    Result,
     SetAccountLimits,
     SetInstrumentStatus,
     SetKillSwitch,
     Side,
 )
-from entry.matcher_client import MatcherClient, _Waiting, batches, is_repeatable
+from entry.matcher_client import Decided, MatcherClient, _Waiting, batches, is_repeatable
 from entry.problems import Declined
 
 PLACE = PlaceOrder("A", Side.BUY, OrderType.LIMIT, 1, 1)
@@ -164,3 +172,60 @@ async def test_while_the_matcher_is_silent_one_command_tries_and_the_others_are_
     assert len(connection.sent) == 3, "nobody tries any more"
     another.cancel()
     await asyncio.gather(trying, second, another, return_exceptions=True)
+
+
+async def answer(client: MatcherClient, reply_to: str, result: Result) -> None:
+    payload = msgspec.msgpack.encode(Answer((AnswerPart(1, 1, (result,)),)))
+    await client._on_reply(Msg(_client=None, subject=reply_to, data=payload))  # type: ignore[arg-type]
+
+
+async def sent_twice(client: MatcherClient, connection: Silent, command: ClientCommand) -> "asyncio.Task[Decided]":
+    """Without an answer to the first attempt in time."""
+    await client.start()
+    deciding = asyncio.create_task(client.submit(command))
+    await asyncio.sleep(0)
+    client._repeat(float("inf"))
+    (again,) = client._pending
+    client._pending = []
+    await client._send([again])
+    assert len(connection.sent) == 2
+    return deciding
+
+
+REFUSED = Refusal(RejectReason.POST_ONLY_WOULD_TRADE)
+DONE = Outcome(())
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["the first attempt is answered first", "the second is"])
+@pytest.mark.parametrize("then", [DONE, REFUSED], ids=["the other accepted", "the other refused"])
+async def test_a_refusal_does_not_count_while_another_attempt_may_be_accepted(first: int, then: Result) -> None:
+    connection: Any = Silent([])
+    client = MatcherClient(connection, 5.0, max_waiting=10, retry_seconds=1.0)
+    deciding = await sent_twice(client, connection, NAMED)
+    await answer(client, connection.sent[first], REFUSED)
+    client._repeat(float("inf"))
+    await asyncio.sleep(0)
+    assert not deciding.done()
+    assert client._pending == [], "a third attempt is one more that may be accepted"
+    await answer(client, connection.sent[1 - first], then)
+    assert (await deciding).result == then
+
+
+async def test_a_refusal_is_unknown_when_another_attempt_is_never_answered() -> None:
+    connection: Any = Silent([])
+    client = MatcherClient(connection, 5.0, max_waiting=10, retry_seconds=1.0)
+    deciding = await sent_twice(client, connection, NAMED)
+    await answer(client, connection.sent[1], REFUSED)
+    client._give_up(float("inf"))
+    with pytest.raises(Declined) as declined:
+        await deciding
+    assert declined.value.problem.code == "result_unknown"
+
+
+async def test_a_cancel_that_finds_nothing_is_told_at_once() -> None:
+    connection: Any = Silent([])
+    client = MatcherClient(connection, 5.0, max_waiting=10, retry_seconds=1.0)
+    deciding = await sent_twice(client, connection, CancelOrder(1))
+    unknown = Refusal(RejectReason.UNKNOWN_ORDER)
+    await answer(client, connection.sent[1], unknown)
+    assert (await deciding).result == unknown
