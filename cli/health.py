@@ -1,4 +1,4 @@
-"""Is nats-server well, and when is it unwell for so long that only a restart helps?
+"""Is nats-server well, or Postgres, and when is one unwell for so long that only a restart helps?
 
 After a full disk or a failed write nats-server refuses writes until it is started again, though it answers everything
 else: its /healthz is the only sign. A node of a cluster is also unwell while it waits for the others or catches up with
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import httpx
+import psutil
 
 from cli.servers import NatsPlan
 
@@ -73,3 +74,27 @@ def _unwell(says: str, plan: NatsPlan) -> Health:
     if _WRITE_ERROR.search(says):
         return Health.BROKEN
     return Health.WAITING if plan.cluster and not _BROKEN.search(says) else Health.UNWELL
+
+
+POSTGRES_STUCK_SECONDS = 15.0
+
+
+def is_recovering(postmaster: int) -> bool:
+    """Whether a Postgres that takes no connections is at work on its recovery: that may take as long as it needs.
+
+    When the disk fails once more during it, the process that recovers ends, and PostgreSQL 18 can be left waiting for
+    it for ever ("the database system is in recovery mode").
+    """
+    try:
+        children = psutil.Process(postmaster).children()
+    except psutil.NoSuchProcess:
+        return True  # it is being started
+    return any("startup" in each for each in map(_title, children))
+
+
+def _title(process: psutil.Process) -> str:
+    """What Postgres says of what the process does."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return "startup"  # it has just ended, or is only just there: look again

@@ -17,7 +17,7 @@ import msgspec
 
 from cli.broker_users import BrokerUsers, write_anyone, write_configuration
 from cli.errors import CommandError
-from cli.health import Health, HealthWatch, nats_health
+from cli.health import POSTGRES_STUCK_SECONDS, Health, HealthWatch, is_recovering, nats_health
 from cli.processes import Program
 from cli.runfile import RunFile, remove_run_file, write_run_file
 from cli.servers import (
@@ -45,6 +45,7 @@ STOP_ORDER = ("gateway", "broadcaster", "standby", "matcher", "recorder", "nats"
 
 _POLL_SECONDS = 0.1
 _WATCH_SECONDS = 1.0
+_WATCH_POSTGRES_SECONDS = 3.0
 _IMPATIENT_SECONDS = 10.0
 
 
@@ -168,7 +169,9 @@ class Stack:
             for name in self._plan.services:
                 await self._supervisor.start(service_program(name, self._plan))
             watching = [self._watch_nats(client, each) for each in self._plan.nats]
-            await asyncio.gather(self._announce(client), *watching, self._guard_nats(), self._tidy())
+            await asyncio.gather(
+                self._announce(client), *watching, self._watch_postgres(), self._guard_nats(), self._tidy()
+            )
 
     # Is it ready?
 
@@ -254,6 +257,31 @@ class Stack:
             if watch.should_restart(finding.health, time.monotonic()):
                 self._say(f"nats-server{plan.part.removeprefix('nats')} {finding.why}; starting it again")
                 await self._supervisor.restart(plan.part)
+
+    async def _watch_postgres(self) -> None:
+        """One that says that it recovers, and has nobody at work on that, would say so for ever."""
+        stuck_since: float | None = None
+        while True:
+            await asyncio.sleep(_WATCH_POSTGRES_SECONDS)
+            pid = self._supervisor.pids["postgres"]
+            if not await self._postgres_recovers() or is_recovering(pid):
+                stuck_since = None
+            elif stuck_since is None:
+                stuck_since = time.monotonic()
+            elif time.monotonic() - stuck_since > POSTGRES_STUCK_SECONDS:
+                self._say("Postgres does not come out of its recovery, and nothing works on it; starting it again")
+                await self._supervisor.restart("postgres")
+                stuck_since = None
+
+    async def _postgres_recovers(self) -> bool:
+        """Whether it says so itself. One that is silent, or busy, is another matter."""
+        try:
+            await (await asyncpg.connect(self._plan.postgres.url("postgres"), timeout=5)).close(timeout=5)
+        except asyncpg.CannotConnectNowError:
+            return True
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return False
 
     async def _guard_nats(self) -> None:
         """Whoever comes to NATS without a password may trade only as long as nothing asks for keys."""

@@ -1,13 +1,15 @@
-"""When nats-server is restarted for its own good."""
+"""When nats-server, or Postgres, is restarted for its own good."""
 
+import subprocess
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from cli.health import Health, HealthWatch, nats_health
+from cli.health import Health, HealthWatch, is_recovering, nats_health
 from cli.servers import NatsPlan
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, wait_until
 
 
 def test_a_server_that_is_starting_is_left_alone() -> None:
@@ -67,3 +69,19 @@ async def test_an_unwell_server_says_why(says: str, health: Health) -> None:
         finding = await nats_health(client, plan)
     assert finding.health is health
     assert says in finding.why
+
+
+def test_a_recovery_is_at_work_as_long_as_its_process_is_there() -> None:
+    """Real processes that are named as Postgres names its own."""
+    script = "exec -a 'postgres: startup recovering 01' sleep 60 & exec -a 'postgres: io worker 0' sleep 60 & wait"
+    with subprocess.Popen(["bash", "-c", script]) as postmaster:
+        try:
+            workers = psutil.Process(postmaster.pid)
+            assert wait_until(lambda: sum("postgres" in each.cmdline()[0] for each in workers.children()) == 2)
+            assert is_recovering(postmaster.pid)
+            next(each for each in workers.children() if "startup" in each.cmdline()[0]).kill()
+            assert wait_until(lambda: not is_recovering(postmaster.pid))
+        finally:
+            for each in psutil.Process(postmaster.pid).children():
+                each.kill()
+    assert is_recovering(postmaster.pid), "it is being started again"
