@@ -95,6 +95,7 @@ def _replacements(world: "World") -> list[Replacement]:
         (matcher.lease, "secrets", drawn),
         (matcher.service, "os", _Instead(os, _exit=exit_now)),
         (matcher.service, "gc", _Instead(gc, freeze=lambda: None)),
+        (matcher.snapshots, "gc", _Instead(gc, freeze=lambda: None)),
         (matcher.broker, "httpx", _Instead(httpx, AsyncClient=_monitor(world))),
         (matcher.service, "snapshot_files", lambda folder: world.snapshots_of(loop.current)),
         (matcher.standby, "snapshot_files", lambda folder: world.snapshots_of(loop.current)),
