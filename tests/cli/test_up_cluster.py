@@ -1,10 +1,12 @@
 """`pricetime up --nats-nodes 3`: a whole exchange on three nats-servers, and which data may be started how."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
 import nats
 import pytest
+from nats.js.errors import NotFoundError
 
 from cli.health import Health, HealthWatch, nats_health
 from cli.main import main
@@ -27,7 +29,7 @@ async def test_the_whole_exchange_on_three_nodes_goes_on_without_one() -> None:
         assert placed()
         connection = await nats.connect(servers_of(stack.nats), inbox_prefix=inbox_of(stack.nats) or "")
         for name in EVERYWHERE:
-            assert (await connection.jsm().stream_info(name)).config.num_replicas == 3, name
+            assert await replicas_of(connection, name) == 3, name
         journal = await connection.jsm().stream_info(JOURNAL_STREAM)
         assert journal.cluster is not None
         await connection.close()
@@ -91,3 +93,13 @@ def test_what_was_waiting_is_given_its_time_anew() -> None:
     watch = HealthWatch()
     assert not any(watch.should_restart(health, now) for health, now in [(Health.WELL, 0), (Health.WAITING, 60)])
     assert [watch.should_restart(Health.UNWELL, now) for now in (61, 65)] == [False, True]
+
+
+async def replicas_of(connection: nats.NATS, stream: str) -> int | None:
+    """Once it is there: not every stream is made before the first order is answered."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return (await connection.jsm().stream_info(stream)).config.num_replicas
+            except NotFoundError:
+                await asyncio.sleep(0.1)

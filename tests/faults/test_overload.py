@@ -238,7 +238,8 @@ async def test_a_nats_server_that_may_write_no_more(exchange: Stack) -> None:
         psutil.Process(server).rlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
         acknowledged = len(sender.placed)
         await sender.place_all(5)
-        assert len(sender.placed) == acknowledged, sender.answers
+        # Unless it has been started again meanwhile: then what waited was written by the new one.
+        assert len(sender.placed) == acknowledged or exchange.pids["nats"] != server, sender.answers
         await asyncio.to_thread(wait_until, lambda: exchange.pids["nats"] != server, 60)
         await sender.until_placed()
         await sender.check(exchange)

