@@ -102,14 +102,14 @@ async def matcher_alone(folder: Path) -> AsyncIterator[str]:
         recorder_wait_seconds="0.2",
     )
     with running(nats_program(plan), folder / "nats.log") as server:
-        await server.until(lambda: _listens(plan))
+        await server.until(lambda: listens(plan))
         with running(matcher, folder / "matcher.log") as service:
             async with asking(plan.url) as (_, asker):
                 await service.until(lambda: answers(asker, MATCHER_INSTRUMENTS))
             yield plan.url
 
 
-async def _listens(plan: NatsPlan) -> bool:
+async def listens(plan: NatsPlan) -> bool:
     try:
         _, writer = await asyncio.open_connection(plan.host, plan.port)
     except OSError:

@@ -31,7 +31,7 @@ from bench.client import NatsAsker
 from bench.flow import LISTING, SYMBOL, Flow
 from bench.load import open_loop
 from bench.machine import describe, load
-from bench.programs import NotStarted, Running, answers, asking, python, running
+from bench.programs import NotStarted, Running, answers, asking, listens, python, running
 from bench.rounds import percentile
 from cli.servers import NatsPlan, nats_plan, nats_program
 from contracts.commits import encode_commit
@@ -155,18 +155,9 @@ async def _stored(connection: Client, count: int) -> None:
 async def nats(folder: Path) -> AsyncIterator[tuple[NatsPlan, Client]]:
     plan = nats_plan(folder)
     with running(nats_program(plan), folder.with_suffix(".log")) as server:
-        await server.until(lambda: _is_up(plan))
+        await server.until(lambda: listens(plan))
         async with asking(plan.url) as (connection, _):
             yield plan, connection
-
-
-async def _is_up(plan: NatsPlan) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(plan.host, plan.port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 @asynccontextmanager

@@ -24,7 +24,6 @@ from typing import TypeVar
 import msgspec
 
 from cli.errors import CommandError
-from cli.files import write_whole
 from contracts.messages import NAME_PATTERN
 from contracts.subjects import (
     BROADCASTER_DEPTH,
@@ -36,6 +35,7 @@ from contracts.subjects import (
     RECORDER_STATUS,
     account_orders,
 )
+from runtime.files import write_whole
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 USERS = (*SERVICES, "operator", "admin", "market", "anyone")

@@ -16,6 +16,7 @@ from cli.asking import address, connected
 from cli.errors import CommandError
 from contracts.subjects import MATCHER_HANDOVER
 from runtime.connection import close
+from runtime.micro import is_failure
 from runtime.settings import PREFIX
 from runtime.tls import NatsTls
 
@@ -74,7 +75,7 @@ async def hand_over(connection: Client) -> HandedOver:
         raise CommandError(
             "no answer: perhaps this user of NATS may not ask for it; `pricetime nats-users url operator` may"
         ) from error
-    if answer.headers and "Nats-Service-Error" in answer.headers:
+    if is_failure(answer):
         problem = msgspec.json.decode(answer.data, type=_Problem)
         raise CommandError(f"not handed over: {problem.detail or problem.error}")
     return msgspec.json.decode(answer.data, type=HandedOver)

@@ -24,6 +24,7 @@ from cli.processes import Program
 from cli.servers import NatsPlan, nats_executable, nats_plan
 from cli.stream_files import journal_folders, remove_unfinished
 from contracts.subjects import JOURNAL
+from runtime.files import sync_folder
 from runtime.journal import ensure_stream, journal_state
 
 _WINDOW = 500
@@ -89,7 +90,7 @@ class JournalStore:
             self._fresh.rename(kept)
         else:
             self._fresh.rename(self._store)
-        _sync_folder(self._store.parent)
+        sync_folder(self._store.parent)
         return kept
 
     def _copy_the_rest(self) -> None:
@@ -174,13 +175,5 @@ def _sync(folder: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         else:
-            _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(path)
+    sync_folder(folder)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from cli.broker_users import BrokerUsers
 from cli.errors import CommandError
-from cli.files import sync_folder, write_whole
 from cli.processes import Program, spawn_options
+from runtime.files import sync_folder, write_whole
 
 CLUSTER_NODES = 3
 CLUSTER_NAME = "nats-cluster"

@@ -8,16 +8,17 @@ import os
 import signal
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from matcher.engine import Engine
-from matcher.snapshots import become_a_background_process
 
 log = logging.getLogger(__name__)
 
-_SOON_HASHED = 20_000
+_NICE = 10
+SOON_HASHED = 20_000
 """The hash of a state no larger than this is computed on the spot. A larger one would hold up everything, the lease
-included."""
+included. A barrier has none of a larger one: nobody is served before it is written (docs/decisions/0022)."""
 
 
 class Apart:
@@ -31,12 +32,7 @@ class Apart:
     def begin(self) -> None:
         """Costs milliseconds."""
         self._end, written = os.pipe()
-        gc.freeze()  # or the collector would soon write to every object here, and the kernel copy each for the child
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child needs no lock of theirs
-            self._child = os.fork()
-        if self._child == 0:
-            _carry_out(self._work, written)
+        self._child = fork(lambda: _carry_out(self._work, written))
         os.close(written)
 
     async def result(self) -> bytes:
@@ -60,7 +56,7 @@ class Apart:
 
 def begin_hash(engine: Engine) -> bytes | Apart:
     """The hash of the engine's state as it is now, or who computes it."""
-    if engine.size <= _SOON_HASHED:
+    if engine.size <= SOON_HASHED:
         return engine.state_hash()
     apart = Apart(engine.state_hash)
     apart.begin()
@@ -82,3 +78,30 @@ def _carry_out(work: Callable[[], bytes], written: int) -> NoReturn:
         log.exception("work on the state could not be done: this must not happen")
     finally:
         os._exit(0)
+
+
+def fork(child: Callable[[], NoReturn]) -> int:
+    """Start a process that has the state as it is now, and does this. Returns its id at once, after milliseconds."""
+    gc.freeze()  # or the collector would soon write to every object here, and the kernel copy each for the child
+    with warnings.catch_warnings():
+        # Newer Pythons warn of threads here. The child works on its own copy: it needs no lock of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
+    if process == 0:
+        child()
+    return process
+
+
+def become_a_background_process(keep: tuple[int, int]) -> None:
+    """Nothing that is the matcher's may stay open here: that it died must show at once in its closed connections."""
+    first, second = sorted(keep)
+    os.closerange(3, first)
+    os.closerange(first + 1, second)
+    os.closerange(second + 1, os.sysconf("SC_OPEN_MAX"))
+    gc.disable()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # if memory runs out, this process is to go and not the matcher
+        Path("/proc/self/oom_score_adj").write_text("1000")

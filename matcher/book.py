@@ -7,6 +7,7 @@ for bids, so the best level always comes first and "not worse than a limit" is o
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from sortedcontainers import SortedDict
 
@@ -136,27 +137,11 @@ class Order:
 
     @property
     def state(self) -> OrderState:
-        return OrderState(
-            self.order_id,
-            self.client_order_id,
-            self.holding.account.name,
-            self.symbol,
-            self.side,
-            self.type,
-            self.time_in_force,
-            self.post_only,
-            self.price,
-            self.quantity,
-            self.quantity - self.remaining,
-            str(self.notional) if self.notional else "0",
-            self.created_at,
-            self.terms,
-            self.triggered,
-        )
+        return OrderState(*self.row)
 
     @property
-    def row(self) -> tuple[object, ...]:
-        """The same as `state` and encoded to the same bytes, in half the time: for walks over every order."""
+    def row(self) -> tuple[Any, ...]:
+        """The fields of `state`, encoded to the same bytes, in half the time: for walks over every order."""
         return (
             self.order_id,
             self.client_order_id,

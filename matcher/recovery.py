@@ -12,6 +12,7 @@ from nats.errors import Error as NatsError
 
 from contracts.commits import JournalBroken, decode_commit, encode_commit
 from contracts.subjects import JOURNAL_STREAM, RECORDER_STATUS
+from matcher.apart import SOON_HASHED
 from matcher.broker import check_stream
 from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 2.0
 _TURN_SECONDS = 0.01
-_HASHED_SIZE = 20_000
-"""A barrier has no hash of a state larger than this: nobody is served before it is written (docs/decisions/0022)."""
 
 Recorded = dict[str, object]
 """What the recorder says of itself: how far Postgres has got."""
@@ -103,7 +102,7 @@ async def _write_barrier(connection: Client, replay: Replay) -> bool:
     barrier = next_commit(
         replay.chain,
         now(),
-        barrier_state=replay.engine.state_hash() if replay.engine.size <= _HASHED_SIZE else b"",
+        barrier_state=replay.engine.state_hash() if replay.engine.size <= SOON_HASHED else b"",
         journal_epoch=secrets.token_hex(8),
     )
     payload, digest = encode_commit(barrier)

@@ -27,7 +27,6 @@ import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from nats.aio.client import Client
 
 from contracts.commits import JournalBroken
 from matcher import state
+from matcher.apart import become_a_background_process, fork
 from matcher.replay import Replay
 from runtime.clock import steady
 from runtime.settings import Settings
@@ -55,7 +55,6 @@ _PATIENCE_SECONDS = 900.0
 """A child that takes longer than this is stuck."""
 _FAR_BEHIND = 2
 """A leader takes snapshots beside its standby's once it has so many times the commits without one."""
-_NICE = 10
 _GO = b"g"
 
 Position = Callable[[], int]
@@ -194,14 +193,7 @@ class _Taking:
         """Returns at once; the child has the state as it is now."""
         go, self._go = self._pipe()
         self._ended, ended = self._pipe()
-        gc.freeze()  # or the collector would soon write to every object here, and the kernel copy each for the child
-        with warnings.catch_warnings():
-            # Newer Pythons warn of threads here. The child makes its file and calls exec: it needs no lock of theirs.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            _write_and_prove(self._files, replay, go, ended)
-        self._child = child
+        self._child = fork(lambda: _write_and_prove(self._files, replay, go, ended))
         self._close(go)
         self._close(ended)
 
@@ -267,18 +259,3 @@ def _write_and_prove(files: SnapshotFiles, replay: Replay, go: int, ended: int) 
     finally:
         logging.shutdown()
         os._exit(1)
-
-
-def become_a_background_process(keep: tuple[int, int]) -> None:
-    """Nothing that is the matcher's may stay open here: that it died must show at once in its closed connections."""
-    first, second = sorted(keep)
-    os.closerange(3, first)
-    os.closerange(first + 1, second)
-    os.closerange(second + 1, os.sysconf("SC_OPEN_MAX"))
-    gc.disable()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    os.nice(_NICE)
-    with contextlib.suppress(OSError):  # if memory runs out, this process is to go and not the matcher
-        Path("/proc/self/oom_score_adj").write_text("1000")

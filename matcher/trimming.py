@@ -18,6 +18,7 @@ from nats.js.api import StreamState
 from contracts.commits import HASH_SIZE
 from contracts.subjects import JOURNAL_STREAM, RECORDER_HOLDS, RECORDER_STATUS
 from runtime.journal import journal_state
+from runtime.micro import is_failure
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ async def _ask(connection: Client, subject: str, question: dict[str, int]) -> di
         reply = await connection.request(subject, json.dumps(question).encode(), timeout=_ANSWER_SECONDS)
     except (NatsError, TimeoutError) as error:
         raise CannotTrim(f"the recorder does not answer ({str(error) or type(error).__name__})") from error
-    if reply.headers and "Nats-Service-Error" in reply.headers:
+    if is_failure(reply):
         raise CannotTrim(f"the recorder answers {reply.data.decode(errors='replace')[:300]}")
     answer: dict[str, Any] = json.loads(reply.data)
     return answer

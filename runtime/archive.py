@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 
 from contracts.commits import JournalBroken
 from contracts.subjects import JOURNAL_STREAM, RECORDER_COMMITS
+from runtime.micro import is_failure
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ async def ask_archive(
         answer = await connection.request(RECORDER_COMMITS, question, timeout=seconds)
     except (NatsError, TimeoutError) as error:
         raise ArchiveUnavailable(f"the recorder does not answer ({error or type(error).__name__})") from error
-    if answer.headers and "Nats-Service-Error" in answer.headers:
+    if is_failure(answer):
         raise ArchiveUnavailable(f"the recorder answers {answer.data.decode(errors='replace')[:300]}")
     return _decoder.decode(answer.data)
 

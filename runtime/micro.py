@@ -42,6 +42,11 @@ def failure(code: int, error: str, **more: object) -> Failure:
     return Failure(code, error, _encode({"error": error, **more}))
 
 
+def is_failure(answer: Msg) -> bool:
+    """Whether a service says by this that the request was not carried out."""
+    return _ERROR in (answer.headers or {})
+
+
 Answer = Callable[[Msg], Awaitable[bytes | Failure]]
 LetIn = Callable[[str, bytes], Failure | None]
 """Judges a request by its subject and content before anything is done for it; a Failure is its answer."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from runtime.files import sync_folder
+
 _HASH_SIZE = 32
 _FORMAT_SIZE = 4
 _DIGITS = 20
@@ -69,16 +71,9 @@ class SnapshotFiles:
         """Give what was written aside its name, and clear away what is no longer needed."""
         target = self.folder / f"{aside.name.split('.')[0]}.snapshot"
         aside.replace(target)
-        self._sync()
+        sync_folder(self.folder)
         self._tidy()
         return target
-
-    def _sync(self) -> None:
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _tidy(self) -> None:
         """Keep the newest few, and nothing that a crash left half written."""

@@ -36,6 +36,7 @@ from entry.matcher_client import MatcherClient
 from entry.problems import Declined
 from runtime.clock import now
 from runtime.connection import connect
+from runtime.micro import is_failure
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -200,7 +201,7 @@ class Client:
             reply = await self._connection.request(subject, json.dumps(question).encode(), timeout=2)
         except (NatsError, TimeoutError):
             return
-        if reply.headers and "Nats-Service-Error" in reply.headers:
+        if is_failure(reply):
             return
         content = json.loads(reply.data)
         self.world.say(f"{self.name}: {subject} -> {content}")

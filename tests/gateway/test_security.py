@@ -221,7 +221,7 @@ async def test_one_address_does_not_take_all(module_nats_server: NatsServer) -> 
 @pytest.fixture
 async def impatient(module_nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     monkeypatch.setattr(server_module, "_LOOK_EVERY", 1)
-    async with gateway_on(module_nats_server, request_seconds=0.4) as gateway:
+    async with gateway_on(module_nats_server, request_seconds=1.0) as gateway:
         yield gateway
 
 
@@ -246,9 +246,7 @@ async def test_who_does_not_finish_a_request_is_cut_off(impatient: Gateway, name
         dripping = asyncio.create_task(drip(writer, more))
         answered = await ended(reader)
         dripping.cancel()
-        # The time of one that is refused may be over on a busy machine before its refusal is written.
-        expected = {"half a second request": {1}, "half a body that was refused": {0, 1}}.get(name, {0})
-        assert answered.count(b"HTTP/1.1 ") in expected
+        assert answered.count(b"HTTP/1.1 ") == (name in ("half a second request", "half a body that was refused"))
     assert impatient.matcher.requests == []
 
 

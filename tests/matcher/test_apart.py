@@ -22,7 +22,7 @@ def engine() -> Engine:
 async def test_it_is_that_of_the_state_when_it_was_begun(
     engine: Engine, soon: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matcher.apart, "_SOON_HASHED", soon)
+    monkeypatch.setattr(matcher.apart, "SOON_HASHED", soon)
     before, descriptors, children = engine.state_hash(), len(os.listdir("/proc/self/fd")), psutil.Process().children()
     begun = begin_hash(engine)
     assert isinstance(begun, Apart) is (soon == 0)

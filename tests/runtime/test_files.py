@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.files import write_whole
+from runtime.files import write_whole
 
 
 def test_it_is_written_for_its_owner_alone_and_can_be_written_again(tmp_path: Path) -> None:
