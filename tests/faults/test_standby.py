@@ -43,11 +43,10 @@ async def test_a_standby_goes_on_when_the_leader_is_killed_again_and_again(
             leader = standby
         flow.stopping = True
         await asyncio.gather(*flow.tasks)
-        journal = await client.journal()
-        state = await client.state_hash()
+        journal, state_hash = await client.journal_and_hash()
     flow.assert_all_in(journal)
     assert journal.commits[-1].matcher_epoch == KILLS + 1
-    assert state["hash"] == journal.replay.engine.state_hash().hex()
+    assert state_hash == journal.replay.engine.state_hash().hex()
 
 
 async def test_a_leader_that_slept_through_a_take_over_writes_nothing_and_answers_nothing(

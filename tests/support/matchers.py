@@ -212,6 +212,14 @@ class MatcherClient:
     async def journal(self) -> "JournalRead":
         return await read_journal(self.connection)
 
+    async def journal_and_hash(self) -> tuple["JournalRead", str]:
+        """Both of the same moment: what somebody gave up waiting for may still be written between two questions."""
+        async with asyncio.timeout(30):
+            while True:
+                journal, state = await self.journal(), await self.state_hash()
+                if state["sequence"] == journal.commits[-1].sequence:
+                    return journal, state["hash"]
+
 
 @asynccontextmanager
 async def client_of(server: Broker) -> AsyncIterator[MatcherClient]:
