@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from bench.machine import describe, load
 from bench.programs import ROOT, NotStarted
 from bench.report import as_json, markdown, table
 from bench.rounds import Row
-from bench.run import SEED, measure_all
-from bench.scale import FULL, QUICK, Scale
+from bench.run import MEASUREMENTS, measure_all
+from bench.scale import FULL, QUICK, SEED, Scale
 from runtime.settings import PREFIX
 
 DEFAULT_JSON = ROOT / "docs" / "benchmarks" / "latest.json"
@@ -28,9 +29,19 @@ DEFAULT_JSON = ROOT / "docs" / "benchmarks" / "latest.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = DEFAULT_JSON.parent.relative_to(ROOT)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: about a minute")
+    parser.add_argument(
+        "--only", type=_names, default=MEASUREMENTS, metavar="NAMES", help=f"some of {','.join(MEASUREMENTS)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, as JSON")
     parser.add_argument("--write", action="store_true", help=f"write the figures into {folder}, as JSON and as a table")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data goes meanwhile: on a real disk")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in MEASUREMENTS]:
+        raise argparse.ArgumentTypeError(f"{','.join(unknown)}: take some of {','.join(MEASUREMENTS)}, commas between")
+    return names
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,7 +60,7 @@ def _run(scale: Scale, arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pricetime-bench-", dir=arguments.folder, ignore_cleanup_errors=True) as at:
         machine = describe(Path(at))
-        rows = _measure(scale, Path(at), Console(stderr=True))
+        rows = _measure(scale, Path(at), arguments.only, Console(stderr=True))
         machine["load after"] = load()
     made = _description(scale, arguments.quick, time.monotonic() - started)
     _print(rows, machine, made)
@@ -66,9 +77,9 @@ def forget_settings() -> None:
         del os.environ[name]
 
 
-def _measure(scale: Scale, folder: Path, progress: Console) -> list[Row]:
+def _measure(scale: Scale, folder: Path, only: Sequence[str], progress: Console) -> list[Row]:
     with progress.status("") as status:
-        return uvloop.run(measure_all(scale, folder, lambda what: status.update(f"measuring: {what}")))
+        return uvloop.run(measure_all(scale, folder, lambda what: status.update(f"measuring: {what}"), only))
 
 
 def _description(scale: Scale, quick: bool, seconds: float) -> dict[str, Any]:

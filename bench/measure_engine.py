@@ -2,16 +2,19 @@
 
 import gc
 import time
+from pathlib import Path
 
 from bench.floors import BareBook, bare_operations
 from bench.flow import LISTING, Flow
 from bench.rounds import PER_SECOND, Row, Sample, column, interleaved
-from bench.scale import Scale
+from bench.run import Say
+from bench.scale import SEED, Scale
 from matcher.engine import Engine
 
 
-async def measure(scale: Scale, seed: int) -> list[Row]:
-    commands = Flow(seed).next_commands(scale.engine_commands)
+async def measure(scale: Scale, folder: Path, say: Say) -> list[Row]:
+    say("the engine alone")
+    commands = Flow(SEED).next_commands(scale.engine_commands)
     operations = bare_operations(commands)
 
     async def floor() -> Sample:

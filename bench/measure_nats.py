@@ -1,7 +1,11 @@
 """Durable commands over NATS: a command counts when its answer is here, which is after its commit is on disk."""
 
+import asyncio
+import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 from nats.aio.client import Client
@@ -11,17 +15,25 @@ from bench.client import NatsAsker, WrongAnswer
 from bench.echo import ECHO
 from bench.flow import Flow
 from bench.load import Load, closed_loop, open_loop
+from bench.programs import asking, echo, matcher_alone, whole_stack
 from bench.rounds import MILLISECONDS, PER_SECOND, Row, Sample, column, interleaved
-from bench.scale import Scale
+from bench.run import Say
+from bench.scale import SEED, Scale
 from contracts.messages import Answer, Command, Outcome, Reply
-from contracts.subjects import JOURNAL_STREAM, ORDERS_SUBMIT
+from contracts.subjects import JOURNAL_STREAM, MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_STATUS
 
 _FLOOR_STREAM = "FLOOR"
 _FLOOR_SUBJECT = "floor.publish"
 _BATCHES_IN_FLIGHT = 8
 _LOAD = 0.5
 """Latency under load is taken at this share of what the exchange can do."""
-_BATCH_GOAL = 100_000.0
+_SETTLE_SECONDS = 60.0
+_SINGLES = (64, 128, 256, 512)
+_BATCHES = (100, 500)
+_ALONE_RATIO_GOAL = 1.3
+_SINGLES_RATIO_GOAL = 0.7
+_BATCH_GOAL, _BATCH_RATIO_GOAL = 150_000.0, 0.5
+_BATCH_BESIDE_SERVICES_GOAL = 100_000.0
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Reply)
@@ -33,6 +45,53 @@ class _Commits:
 
     size: int
     commands: float
+
+
+async def measure(scale: Scale, folder: Path, say: Say) -> list[Row]:
+    return await _measure_matcher(scale, folder, say) + await _measure_stack(scale, folder, say)
+
+
+async def _measure_matcher(scale: Scale, folder: Path, say: Say) -> list[Row]:
+    """nats-server and the matcher, nobody else: what the journal can take."""
+    async with (
+        matcher_alone(folder) as url,
+        echo(url, folder),
+        asking(url) as (connection, asker),
+    ):
+        nats = NatsMeasurements(connection, asker, scale, SEED)
+        await nats.prepare()
+        say("one at a time")
+        rows = await nats.alone()
+        capacity = 0.0
+        for in_flight in _SINGLES:
+            say(f"{in_flight} in flight")
+            rows.append(await nats.singles(in_flight))
+            capacity = capacity or rows[-1].figure
+        for size in _BATCHES:
+            say(f"batches of {size}")
+            rows.append(await nats.batches(size))
+        say("on schedule")
+        return rows + await nats.under_load(capacity)
+
+
+async def _measure_stack(scale: Scale, folder: Path, say: Say) -> list[Row]:
+    """Everything, as `pricetime up` runs it."""
+    say("starting the whole stack")
+    async with whole_stack(folder) as stack, asking(stack.nats) as (connection, asker):
+        nats = NatsMeasurements(connection, asker, scale, SEED)
+        await nats.prepare()
+        say("batches, every service running")
+        return [await nats.batches(_BATCHES[0], between=lambda: settled(asker))]
+
+
+async def settled(asker: NatsAsker) -> None:
+    """Return when the recorder has stored all there is: what it still does would slow the next round."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        matcher, recorder = [json.loads(await asker.ask(each, b"{}")) for each in (MATCHER_STATUS, RECORDER_STATUS)]
+        if recorder["sequence"] >= matcher["sequence"]:
+            return
+        await asyncio.sleep(0.1)
 
 
 class NatsMeasurements:
@@ -73,8 +132,13 @@ class NatsMeasurements:
                 PER_SECOND if key == "rate" else MILLISECONDS,
                 column(figures, key),
                 column(floors, key),
+                ratio_goal=ratio_goal,
             )
-            for key, what in (("rate", "durable commands"), ("p50", "latency p50"), ("p99", "latency p99"))
+            for key, what, ratio_goal in (
+                ("rate", "durable commands", None),
+                ("p50", "latency p50", _ALONE_RATIO_GOAL),
+                ("p99", "latency p99", None),
+            )
         ]
 
     async def singles(self, in_flight: int) -> Row:
@@ -93,10 +157,11 @@ class NatsMeasurements:
             PER_SECOND,
             column(figures, "rate"),
             column(floors, "rate"),
+            ratio_goal=_SINGLES_RATIO_GOAL,
         )
 
-    async def batches(self, size: int, between: Callable[[], Awaitable[None]] | None = None, note: str = "") -> Row:
-        """Many commands in a request. `between` is awaited before each round."""
+    async def batches(self, size: int, between: Callable[[], Awaitable[None]] | None = None) -> Row:
+        """Many commands in a request. With `between`, every service runs; it is awaited before each round."""
         commits = await self._commits(self._scale.batched, size, _BATCHES_IN_FLIGHT)
         messages = [bytes(commits.size)] * max(100, int(self._scale.batched / commits.commands))
 
@@ -115,12 +180,13 @@ class NatsMeasurements:
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
         return Row(
-            f"NATS, batches of {size}{note}: durable commands",
+            f"NATS, batches of {size}{'' if between is None else ', all services'}: durable commands",
             f"synced publishes of {commits.commands:.0f} commands' size",
             PER_SECOND,
             column(figures, "rate"),
             column(floors, "rate"),
-            goal=_BATCH_GOAL,
+            goal=_BATCH_GOAL if between is None else _BATCH_BESIDE_SERVICES_GOAL,
+            ratio_goal=_BATCH_RATIO_GOAL if between is None else None,
         )
 
     async def under_load(self, capacity: float) -> list[Row]:

@@ -1,6 +1,6 @@
 """What a run found, as a table for people and as JSON for programs. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from rich.text import Text
 from bench.rounds import Row, Unit
 
 REACHED = {True: "reached", False: "NOT REACHED", None: ""}
-_HEADINGS = ("figure", "median", "lowest - highest", "floor, in the same run", "median", "ratio", "goal")
+_HEADINGS = ("figure", "median", "lowest - highest", "floor, in the same run", "median", "ratio", "goals")
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -39,15 +39,24 @@ def _line(parts: Any) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     unit = row.unit
     lowest, highest = _number(min(row.figures), unit), _number(max(row.figures), unit)
+    floor = "" if row.floor is None else f"{_number(row.floor, unit)} {unit.name}"
     return (
-        row.name,
+        f"{row.name} ({row.note})" if row.note else row.name,
         f"{_number(row.figure, unit)} {unit.name}",
         f"{lowest} - {highest}",
         row.floor_name,
-        f"{_number(row.floor, unit)} {unit.name}",
-        f"{row.ratio:.2f}",
-        "" if row.goal is None else f"{'>=' if unit.more_is_better else '<='} {row.goal:,g} {REACHED[row.reached]}",
+        floor,
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+        "; ".join(_goals(row)),
     )
+
+
+def _goals(row: Row) -> Iterator[str]:
+    relation = ">=" if row.unit.more_is_better else "<="
+    if row.goal is not None:
+        yield f"{relation} {row.goal:,g} {row.unit.name} {REACHED[row.goal_reached]}"
+    if row.ratio_goal is not None:
+        yield f"ratio {relation} {row.ratio_goal:g} {REACHED[row.ratio_goal_reached]}"
 
 
 def _number(value: float, unit: Unit) -> str:
@@ -72,5 +81,8 @@ def _row(row: Row) -> dict[str, Any]:
         "floor_rounds": row.floors,
         "ratio": row.ratio,
         "goal": row.goal,
+        "ratio_goal": row.ratio_goal,
         "reached": row.reached,
+        "note": row.note,
+        "distributions": row.distributions,
     }

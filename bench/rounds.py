@@ -21,11 +21,23 @@ class Unit:
 
 PER_SECOND = Unit("/s", 0, more_is_better=True)
 MILLISECONDS = Unit("ms", 3, more_is_better=False)
+SECONDS = Unit("s", 2, more_is_better=False)
+BYTES = Unit("B", 0, more_is_better=False)
+MEGABYTES = Unit("MB", 1, more_is_better=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Latencies of all rounds: `points` are (share of the requests, milliseconds that they did not exceed)."""
+
+    name: str
+    count: int
+    points: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure, its floor beside it: a value for each round, in order."""
+    """One figure, its floor beside it: a value for each round, in order. Without a floor, `floors` is empty."""
 
     name: str
     floor_name: str
@@ -33,18 +45,25 @@ class Row:
     figures: tuple[float, ...]
     floors: tuple[float, ...]
     goal: float | None = None
+    ratio_goal: float | None = None
+    note: str = ""
+    """What a reader must know beside the figure."""
+    distributions: tuple[Distribution, ...] = ()
+    """All latencies behind it, of the figure and of its floor, where somebody wants more than this figure."""
 
     @property
     def figure(self) -> float:
         return median(self.figures)
 
     @property
-    def floor(self) -> float:
-        return median(self.floors)
+    def floor(self) -> float | None:
+        return median(self.floors) if self.floors else None
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """Figure to floor, round by round, then the median: what slows one round slows both sides of it."""
+        if not self.floors:
+            return None
         return median(figure / floor for figure, floor in zip(self.figures, self.floors, strict=True))
 
     @property
@@ -53,11 +72,26 @@ class Row:
         return (max(self.figures) - min(self.figures)) / self.figure
 
     @property
-    def reached(self) -> bool | None:
-        """Whether the goal is reached; None without one."""
-        if self.goal is None:
+    def goal_reached(self) -> bool | None:
+        """None without a goal for the figure."""
+        return None if self.goal is None else self._is_as_good(self.figure, self.goal)
+
+    @property
+    def ratio_goal_reached(self) -> bool | None:
+        """None without a goal for the ratio, which has no meaning without a floor."""
+        if self.ratio_goal is None:
             return None
-        return self.figure >= self.goal if self.unit.more_is_better else self.figure <= self.goal
+        assert self.ratio is not None
+        return self._is_as_good(self.ratio, self.ratio_goal)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether all of its goals are reached; None without any."""
+        judged = [each for each in (self.goal_reached, self.ratio_goal_reached) if each is not None]
+        return all(judged) if judged else None
+
+    def _is_as_good(self, value: float, goal: float) -> bool:
+        return value >= goal if self.unit.more_is_better else value <= goal
 
 
 async def interleaved(

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+SEED = 1
+"""Of every flow."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:

@@ -8,7 +8,7 @@ from rich.console import Console
 from bench.report import as_json, markdown, table
 from bench.rounds import MILLISECONDS, PER_SECOND, Row
 
-FAST = Row("batches: commands", "publishes", PER_SECOND, (150_000.4, 170_000, 160_000), (320_000,) * 3, goal=100_000)
+FAST = Row("batches: commands", "publishes", PER_SECOND, (150_000.4, 170_000, 160_000), (320_000,) * 3, goal=100_000, ratio_goal=0.6)
 SLOW = Row("alone: latency p50", "echo", MILLISECONDS, (2.0, 2.5, 3.0), (0.5, 0.5, 0.5), goal=1.5)
 MACHINE = {"processor": "two cores", "Python": "3.11"}
 
@@ -22,18 +22,18 @@ def rendered() -> list[str]:
 
 def test_the_table_shows_figure_floor_ratio_and_goal() -> None:
     fast, slow = rendered()
-    expected = "batches: commands 160,000 /s 150,000 - 170,000 publishes 320,000 /s 0.50 >= 100,000 reached"
+    expected = "batches: commands 160,000 /s 150,000 - 170,000 publishes 320,000 /s 0.50 >= 100,000 /s reached; ratio >= 0.6 NOT REACHED"
     assert " ".join(fast.split()) == expected
     assert "2.500 ms" in slow
     assert "5.00" in slow
-    assert "<= 1.5 NOT REACHED" in slow
+    assert "<= 1.5 ms NOT REACHED" in slow
 
 
 def test_the_written_table_has_the_machine_and_every_row() -> None:
     lines = markdown([FAST, SLOW], MACHINE, "Figures of today").splitlines()
     assert lines[0] == "# Figures of today"
     assert "- processor: two cores" in lines
-    assert "| alone: latency p50 | 2.500 ms | 2.000 - 3.000 | echo | 0.500 ms | 5.00 | <= 1.5 NOT REACHED |" in lines
+    assert "| alone: latency p50 | 2.500 ms | 2.000 - 3.000 | echo | 0.500 ms | 5.00 | <= 1.5 ms NOT REACHED |" in lines
 
 
 def test_json_holds_every_round() -> None:
@@ -51,5 +51,8 @@ def test_json_holds_every_round() -> None:
         "floor_rounds": [0.5, 0.5, 0.5],
         "ratio": 5.0,
         "goal": 1.5,
+        "ratio_goal": None,
         "reached": False,
+        "note": "",
+        "distributions": [],
     }
