@@ -20,7 +20,9 @@ from bench.client import answer_length
 from bench.pace import ticking
 
 NO_ANSWER = 0
-"""The status of a request that was given up: not sent in time, or without an answer at the end."""
+"""The status of a request that was sent and had no answer at the end."""
+NOT_SENT = 1
+"""The status of a request that the crowd itself gave up: none of its connections was free in time."""
 _TICK_SECONDS = 0.0005
 _PATIENCE_SECONDS = 1.0
 """How long a member of the crowd waits for a free connection."""
@@ -38,12 +40,15 @@ class Tally:
     due: "array[float]" = field(default_factory=lambda: array("d"))
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
     """From when it was due to its answer."""
+    waited: "array[float]" = field(default_factory=lambda: array("d"))
+    """From when it was due until a connection was free for it; 0 where one was."""
     status: "array[int]" = field(default_factory=lambda: array("H"))
     settled: int = 0
 
     def begin(self, due: float) -> int:
         self.due.append(due)
         self.seconds.append(0.0)
+        self.waited.append(0.0)
         self.status.append(NO_ANSWER)
         return len(self.due) - 1
 
@@ -52,7 +57,11 @@ class Tally:
         self.status[number] = status
         self.settled += 1
 
-    def give_up(self) -> None:
+    def not_sent(self, number: int) -> None:
+        self.status[number] = NOT_SENT
+        self.settled += 1
+
+    def unanswered(self) -> None:
         self.settled += 1
 
 
@@ -150,14 +159,21 @@ class HttpCrowd(Crowd):
         else:
             self._waiting.append((number, payload))
 
+    async def settle(self) -> None:
+        await super().settle()
+        while self._waiting:
+            self.tally.not_sent(self._waiting.popleft()[0])
+
     def free(self, connection: "_HttpConnection") -> None:
-        too_late = time.perf_counter() - _PATIENCE_SECONDS
+        now = time.perf_counter()
         while self._waiting:
             number, payload = self._waiting.popleft()
-            if self.tally.due[number] >= too_late:
+            waited = now - self.tally.due[number]
+            if waited <= _PATIENCE_SECONDS:
+                self.tally.waited[number] = waited
                 connection.send(number, payload)
                 return
-            self.tally.give_up()
+            self.tally.not_sent(number)
         self._idle.append(connection)
 
 
@@ -191,7 +207,7 @@ class _HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._number is not None:
-            self._crowd.tally.give_up()
+            self._crowd.tally.unanswered()
 
 
 # NATS

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.crowd import NO_ANSWER, Tally
+from bench.crowd import NO_ANSWER, NOT_SENT, Tally
 from bench.rounds import percentile
 
 SERVICES = ("gateway", "matcher", "broadcaster", "recorder", "nats")
@@ -55,10 +55,12 @@ class Figures:
     offered: float
     accepted: float
     refused: float
+    not_sent: int
     unanswered: int
     p50: float
     p99: float
     longest: float
+    p99_since_sent: float
     refused_p50: float
     refused_p99: float
 
@@ -67,21 +69,25 @@ def figures(tally: Tally, numbers: Iterable[int], seconds: float) -> Figures:
     counts: Counter[int] = Counter()
     good: list[float] = []
     bad: list[float] = []
+    since_sent: list[float] = []
     for number in numbers:
         status = tally.status[number]
         counts[status] += 1
         if status in _GOOD:
             good.append(1000 * tally.seconds[number])
-        elif status != NO_ANSWER:
+            since_sent.append(1000 * (tally.seconds[number] - tally.waited[number]))
+        elif status not in (NO_ANSWER, NOT_SENT):
             bad.append(1000 * tally.seconds[number])
     return Figures(
         offered=counts.total() / seconds,
         accepted=len(good) / seconds,
         refused=len(bad) / seconds,
+        not_sent=counts[NOT_SENT],
         unanswered=counts[NO_ANSWER],
         p50=_share(good, 0.5),
         p99=_share(good, 0.99),
         longest=_share(good, 1.0),
+        p99_since_sent=_share(since_sent, 0.99),
         refused_p50=_share(bad, 0.5),
         refused_p99=_share(bad, 0.99),
     )
@@ -121,8 +127,16 @@ def markdown(runs: Sequence[Run], machine: Mapping[str, str], made_at: str) -> s
 
 
 _COLUMNS = (
-    *("load", "offered", "accepted", "of capacity", "refused", "no answer", "accepted: p50", "p99", "longest"),
-    *("refused: p50", "p99", "cancels: done", "p99", *(f"{name}, MB" for name in SERVICES)),
+    *("load", "offered", "accepted", "of capacity", "refused", "not sent", "no answer", "accepted: p50", "p99"),
+    *(
+        "longest",
+        "p99 since sent",
+        "refused: p50",
+        "p99",
+        "cancels: done",
+        "p99",
+        *(f"{name}, MB" for name in SERVICES),
+    ),
 )
 
 
@@ -148,8 +162,10 @@ def _cells(run: Run, stage: Stage) -> Iterator[str]:
     yield f"{found.accepted:,.0f}/s"
     yield f"{100 * found.accepted / run.capacity:.0f} %"
     yield f"{found.refused:,.0f}/s"
-    yield f"{found.unanswered}"
-    for milliseconds in (found.p50, found.p99, found.longest, found.refused_p50, found.refused_p99):
+    yield f"{found.not_sent:,}"
+    yield f"{found.unanswered:,}"
+    accepted = (found.p50, found.p99, found.longest, found.p99_since_sent)
+    for milliseconds in (*accepted, found.refused_p50, found.refused_p99):
         yield _milliseconds(milliseconds)
     canceled = [each for each in run.cancels if stage.began <= run.careful.due[each] < stage.ended]
     cancels = figures(run.careful, canceled, stage.ended - stage.began)

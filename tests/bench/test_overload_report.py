@@ -1,7 +1,7 @@
 import math
 from pathlib import Path
 
-from bench.crowd import NO_ANSWER, Tally
+from bench.crowd import NO_ANSWER, NOT_SENT, Tally
 from bench.overload_report import SERVICES, Run, Sample, Stage, figures, markdown, plot, seconds_to_full_speed
 
 
@@ -30,10 +30,14 @@ def run_of(recovers_after: float) -> Run:
 
 
 def test_figures_count_every_request_once() -> None:
-    tally = tally_of([(0, 0.010, 201), (0, 0.030, 200), (0, 0.002, 503), (0, 0.004, 503), (0, 0, NO_ANSWER)])
-    found = figures(tally, range(5), 0.5)
-    assert (found.offered, found.accepted, found.refused, found.unanswered) == (10, 4, 4, 1)
-    assert (found.p50, found.p99, found.longest) == (10, 30, 30)
+    tally = tally_of(
+        [(0, 0.010, 201), (0, 0.030, 200), (0, 0.002, 503), (0, 0.004, 503), (0, 0, NO_ANSWER), (0, 0, NOT_SENT)]
+    )
+    tally.waited[1] = 0.018
+    found = figures(tally, range(6), 0.5)
+    assert (found.offered, found.accepted, found.refused) == (12, 4, 4)
+    assert (found.unanswered, found.not_sent) == (1, 1)
+    assert (found.p50, found.p99, found.longest, found.p99_since_sent) == (10, 30, 30, 12)
     assert (found.refused_p50, found.refused_p99) == (2, 4)
     assert math.isnan(figures(tally, range(2), 1).refused_p50)
 
