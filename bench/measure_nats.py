@@ -4,26 +4,24 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
 
 from bench.client import NatsAsker, WrongAnswer
 from bench.echo import ECHO
 from bench.flow import Flow
+from bench.latency import latency_rows, on_schedule
 from bench.load import Load, closed_loop, open_loop
 from bench.programs import asking, echo, matcher_alone, whole_stack
-from bench.rounds import MILLISECONDS, PER_SECOND, Row, Sample, column, interleaved
+from bench.rounds import PER_SECOND, Row, Sample, column, interleaved
 from bench.run import Say
 from bench.scale import SEED, Scale
+from bench.stored import FloorStream, commits_of
 from contracts.messages import Answer, Command, Outcome, Reply
-from contracts.subjects import JOURNAL_STREAM, MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_STATUS
+from contracts.subjects import MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_STATUS
 
-_FLOOR_STREAM = "FLOOR"
-_FLOOR_SUBJECT = "floor.publish"
 _BATCHES_IN_FLIGHT = 8
 _LOAD = 0.5
 """Latency under load is taken at this share of what the exchange can do."""
@@ -37,14 +35,6 @@ _BATCH_BESIDE_SERVICES_GOAL = 100_000.0
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Reply)
-
-
-@dataclass(frozen=True, slots=True)
-class _Commits:
-    """What the journal got for a number of commands, on average."""
-
-    size: int
-    commands: float
 
 
 async def measure(scale: Scale, folder: Path, say: Say) -> list[Row]:
@@ -101,45 +91,37 @@ class NatsMeasurements:
         self._connection = connection
         self._asker = asker
         self._scale = scale
+        self._stream = FloorStream(connection, asker)
         self._flow = Flow(seed)
         self._floor_flow = Flow(seed)  # what a floor is sent, the exchange never sees
 
     async def prepare(self) -> None:
-        """A stream like the journal, for the floors."""
-        await self._connection.jetstream().add_stream(StreamConfig(name=_FLOOR_STREAM, subjects=[_FLOOR_SUBJECT]))
+        await self._stream.create()
         await self._durable(self._scale.singles, 1, 64)
 
     async def alone(self) -> list[Row]:
         """One command at a time. The floor crosses the same wires and waits for the same disk, and does no work."""
-        commits = await self._commits(self._scale.alone, 1, 1)
-        payloads, stored = self._floor_payloads(self._scale.alone), bytes(commits.size)
+        count = self._scale.alone
+        commits = await commits_of(self._connection, count, self._durable(count, 1, 1))
+        payloads, stored = self._floor_payloads(count), bytes(commits.size)
 
         async def echo_and_store(payload: bytes) -> bytes:
             await self._echo(payload)
-            return await self._store(stored)
+            return await self._stream.store(stored)
 
-        async def floor() -> Sample:
-            return _rate_and_latency(await closed_loop(echo_and_store, payloads, 1), len(payloads))
+        async def floor() -> Load:
+            return await closed_loop(echo_and_store, payloads, 1)
 
-        async def figure() -> Sample:
-            return _rate_and_latency(await self._durable(self._scale.alone, 1, 1), self._scale.alone)
+        async def figure() -> Load:
+            return await self._durable(count, 1, 1)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return [
-            Row(
-                f"NATS, 1 in flight: {what}",
-                "echo, then one synced publish",
-                PER_SECOND if key == "rate" else MILLISECONDS,
-                column(figures, key),
-                column(floors, key),
-                ratio_goal=ratio_goal,
-            )
-            for key, what, ratio_goal in (
-                ("rate", "durable commands", None),
-                ("p50", "latency p50", _ALONE_RATIO_GOAL),
-                ("p99", "latency p99", None),
-            )
-        ]
+        name, floor_name = "NATS, 1 in flight", "echo, then one synced publish"
+        rates, floor_rates = ([load.rate(count) for load in loads] for loads in (figures, floors))
+        rate = Row(
+            f"{name}: durable commands", floor_name, PER_SECOND, column(rates, "rate"), column(floor_rates, "rate")
+        )
+        return [rate, *latency_rows(name, floor_name, figures, floors, p50_ratio_goal=_ALONE_RATIO_GOAL)]
 
     async def singles(self, in_flight: int) -> Row:
         payloads = self._floor_payloads(self._scale.singles)
@@ -162,21 +144,22 @@ class NatsMeasurements:
 
     async def batches(self, size: int, between: Callable[[], Awaitable[None]] | None = None) -> Row:
         """Many commands in a request. With `between`, every service runs; it is awaited before each round."""
-        commits = await self._commits(self._scale.batched, size, _BATCHES_IN_FLIGHT)
-        messages = [bytes(commits.size)] * max(100, int(self._scale.batched / commits.commands))
+        count = self._scale.batched
+        commits = await commits_of(self._connection, count, self._durable(count, size, _BATCHES_IN_FLIGHT))
+        messages = [bytes(commits.size)] * max(100, int(count / commits.commands))
 
         async def floor() -> Sample:
             if between is not None:
                 await between()
-            load = await closed_loop(self._store, messages, 1)
-            await self._connection.jsm().purge_stream(_FLOOR_STREAM)
+            load = await closed_loop(self._stream.store, messages, 1)
+            await self._stream.clear()
             return load.rate(len(messages) * commits.commands)
 
         async def figure() -> Sample:
             if between is not None:
                 await between()
-            load = await self._durable(self._scale.batched, size, _BATCHES_IN_FLIGHT)
-            return load.rate(self._scale.batched)
+            load = await self._durable(count, size, _BATCHES_IN_FLIGHT)
+            return load.rate(count)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
         return Row(
@@ -195,43 +178,26 @@ class NatsMeasurements:
         count = int(rate * self._scale.loaded_seconds)
         payloads = self._floor_payloads(count)
 
-        async def floor() -> Sample:
-            return (await open_loop(self._echo, payloads, rate)).latency
+        async def floor() -> Load:
+            return await open_loop(self._echo, payloads, rate)
 
-        async def figure() -> Sample:
+        async def figure() -> Load:
             load = await open_loop(self._submit, self._payloads(count, 1), rate)
-            _check(load, count)
-            return load.latency
+            check_accepted(load, count)
+            return load
 
-        floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return [
-            Row(
-                f"NATS, {rate:,.0f}/s on schedule: latency {key}",
-                "echo, same rate",
-                MILLISECONDS,
-                column(figures, key),
-                column(floors, key),
-            )
-            for key in ("p50", "p99")
-        ]
+        return await on_schedule(f"NATS, {rate:,.0f}/s on schedule", "echo", self._scale.rounds, floor, figure)
 
     async def _durable(self, count: int, size: int, in_flight: int) -> Load:
         load = await closed_loop(self._submit, self._payloads(count, size), in_flight)
-        _check(load, count)
+        check_accepted(load, count)
         return load
 
-    async def _commits(self, count: int, size: int, in_flight: int) -> _Commits:
-        before = (await self._connection.jsm().stream_info(JOURNAL_STREAM)).state
-        await self._durable(count, size, in_flight)
-        after = (await self._connection.jsm().stream_info(JOURNAL_STREAM)).state
-        messages = after.messages - before.messages
-        return _Commits((after.bytes - before.bytes) // messages, count / messages)
-
     def _payloads(self, count: int, size: int) -> list[bytes]:
-        return _requests(self._flow.next_commands(count), size)
+        return requests_of(self._flow.next_commands(count), size)
 
     def _floor_payloads(self, count: int) -> list[bytes]:
-        return _requests(self._floor_flow.next_commands(count), 1)
+        return requests_of(self._floor_flow.next_commands(count), 1)
 
     async def _submit(self, payload: bytes) -> bytes:
         return await self._asker.ask(ORDERS_SUBMIT, payload)
@@ -239,18 +205,12 @@ class NatsMeasurements:
     async def _echo(self, payload: bytes) -> bytes:
         return await self._asker.ask(ECHO, payload)
 
-    async def _store(self, payload: bytes) -> bytes:
-        answer = await self._asker.ask(_FLOOR_SUBJECT, payload)
-        if b'"error"' in answer:
-            raise WrongAnswer(f"a message of the floor was not stored: {answer!r}")
-        return answer
 
-
-def _requests(commands: list[Command], size: int) -> list[bytes]:
+def requests_of(commands: list[Command], size: int) -> list[bytes]:
     return [_encoder.encode(commands[start : start + size]) for start in range(0, len(commands), size)]
 
 
-def _check(load: Load, count: int) -> None:
+def check_accepted(load: Load, count: int) -> None:
     """Every command was accepted: refusals are cheaper than orders, and must not pass for them."""
     accepted = sum(_accepted(answer) for answer in load.answers)
     if accepted != count:
@@ -262,7 +222,3 @@ def _accepted(answer: bytes) -> int:
     if not isinstance(reply, Answer):
         raise WrongAnswer(f"a request was turned away: {reply}")
     return sum(isinstance(result, Outcome) for part in reply.parts for result in part.results)
-
-
-def _rate_and_latency(load: Load, count: int) -> Sample:
-    return {**load.rate(count), **load.latency}

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from bench.client import HttpPool, NatsAsker, WrongAnswer, post_request
+from bench.client import HttpPool, NatsAsker, WebSocketPool, WrongAnswer, post_request
 from bench.echo import ECHO
 from cli.errors import CommandError
 from cli.processes import Program, spawn, stop
@@ -119,11 +119,11 @@ async def listens(plan: NatsPlan) -> bool:
 
 
 @asynccontextmanager
-async def whole_stack(folder: Path, *more: str) -> AsyncIterator[RunFile]:
-    """Everything, as `pricetime up` runs it, with `more` options. Gives the addresses."""
+async def whole_stack(folder: Path, *more: str, **settings: str) -> AsyncIterator[RunFile]:
+    """Everything, as `pricetime up` runs it, with `more` options and these settings. Gives the addresses."""
     data = folder / "stack"
     options = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0", *more)
-    program = python("cli.main", "up", "--data", str(data), *options)
+    program = python("cli.main", "up", "--data", str(data), *options, fds=(), **settings)
 
     async def is_ready() -> bool:
         try:
@@ -186,3 +186,17 @@ async def pool(url: str, connections: int) -> AsyncIterator[HttpPool]:
         yield http
     finally:
         http.close()
+
+
+@asynccontextmanager
+async def websockets(url: str, connections: int) -> AsyncIterator[WebSocketPool]:
+    """Connections to /ws, for orders."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    opened = WebSocketPool()
+    try:
+        await opened.open(parts.hostname, parts.port, connections)
+        yield opened
+    finally:
+        opened.close()

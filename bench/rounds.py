@@ -7,6 +7,9 @@ figure to its floor says more than either number alone.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Sample = Mapping[str, float]
 """What one round measured: the name of a quantity and its value."""
@@ -95,11 +98,11 @@ class Row:
 
 
 async def interleaved(
-    rounds: int, floor: Callable[[], Awaitable[Sample]], figure: Callable[[], Awaitable[Sample]]
-) -> tuple[list[Sample], list[Sample]]:
-    """The samples of the floor and of the figure, taking turns."""
-    floors: list[Sample] = []
-    figures: list[Sample] = []
+    rounds: int, floor: Callable[[], Awaitable[T]], figure: Callable[[], Awaitable[T]]
+) -> tuple[list[T], list[T]]:
+    """What came of the floor and of the figure, taking turns."""
+    floors: list[T] = []
+    figures: list[T] = []
     for _ in range(rounds):
         floors.append(await floor())
         figures.append(await figure())

@@ -23,7 +23,7 @@ MEASUREMENTS = ("engine", "nats", "rest", "ws", "recorder", "broadcaster", "star
 
 
 def measurement(name: str) -> Measurement:
-    module: Measurement = import_module(f"bench.measure_{name}")  # type: ignore[assignment]
+    module: Measurement = import_module(f"bench.measure_{name}")
     return module
 
 

@@ -8,7 +8,15 @@ from rich.console import Console
 from bench.report import as_json, markdown, table
 from bench.rounds import MILLISECONDS, PER_SECOND, Row
 
-FAST = Row("batches: commands", "publishes", PER_SECOND, (150_000.4, 170_000, 160_000), (320_000,) * 3, goal=100_000, ratio_goal=0.6)
+FAST = Row(
+    "batches: commands",
+    "publishes",
+    PER_SECOND,
+    (150_000.4, 170_000, 160_000),
+    (320_000,) * 3,
+    goal=100_000,
+    ratio_goal=0.6,
+)
 SLOW = Row("alone: latency p50", "echo", MILLISECONDS, (2.0, 2.5, 3.0), (0.5, 0.5, 0.5), goal=1.5)
 MACHINE = {"processor": "two cores", "Python": "3.11"}
 

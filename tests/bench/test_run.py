@@ -1,16 +1,28 @@
 """The measurements run against real processes: tiny rounds, whose numbers mean nothing."""
 
+import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.measure_engine import measure
-from bench.run import measure_matcher, measure_stack
-from bench.scale import Scale
+from bench.rounds import Row
+from bench.run import measure_all
+from bench.scale import QUICK
 
-TINY = Scale(rounds=1, engine_commands=500, alone=20, singles=200, batched=1_000, rest_orders=50, loaded_seconds=0.1)
+TINY = replace(
+    QUICK,
+    rounds=1,
+    engine_commands=500,
+    alone=20,
+    singles=200,
+    batched=1_000,
+    rest_orders=50,
+    ws_orders=50,
+    loaded_seconds=0.1,
+)
 
 
 @pytest.fixture
@@ -19,28 +31,44 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-async def test_the_engine() -> None:
-    (row,) = await measure(TINY, seed=1)
-    assert row.figure > 0
-    assert row.floor > 0
+async def measured(name: str, folder: Path) -> list[Row]:
+    said: list[str] = []
+    rows = await measure_all(TINY, folder, said.append, only=[name])
+    assert all(each.startswith(f"{name}: ") for each in said)
+    assert said
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(row.figure > 0 and (row.floor is None or row.floor > 0) for row in rows)
+    return rows
+
+
+async def test_only_what_is_asked_for_is_measured(folder: Path) -> None:
+    assert all("engine" in row.name for row in await measured("engine", folder))
+    assert os.listdir(folder) == ["engine"]
 
 
 @pytest.mark.stack
 async def test_commands_over_nats(folder: Path) -> None:
-    said: list[str] = []
-    rows = await measure_matcher(TINY, folder, said.append)
-    assert len(rows) == 9
-    assert all(row.figure > 0 and row.floor > 0 for row in rows)
-    assert len({row.name for row in rows}) == len(rows)
-    assert said
+    rows = {row.name: row for row in await measured("nats", folder)}
+    for in_flight in (64, 128, 256, 512):
+        assert rows[f"NATS, {in_flight} in flight: durable commands"].ratio_goal == 0.7
+    for size in (100, 500):
+        row = rows[f"NATS, batches of {size}: durable commands"]
+        assert (row.goal, row.ratio_goal) == (150_000, 0.5)
+    assert rows["NATS, 1 in flight: latency p50"].ratio_goal == 1.3
 
 
 @pytest.mark.stack
 async def test_orders_over_rest_with_every_service(folder: Path) -> None:
-    rows = await measure_stack(TINY, folder, lambda _: None)
-    assert [row.name for row in rows][:2] == [
-        "NATS, batches of 100, all services: durable commands",
-        "REST, 32 connections: orders",
-    ]
-    assert len(rows) == 6
-    assert all(row.figure > 0 and row.floor > 0 for row in rows)
+    orders, p50, *_, scheduled, _ = await measured("rest", folder)
+    assert (orders.goal, orders.ratio_goal) == (6_000, 0.6)
+    assert p50.ratio_goal == 1.3
+    figure, floor = scheduled.distributions
+    assert figure.count == floor.count > 0
+
+
+@pytest.mark.stack
+async def test_orders_over_websocket_beside_nats(folder: Path) -> None:
+    one, four, *_ = await measured("ws", folder)
+    assert one.floor_name == "NATS, 64 in flight, all services"
+    assert four.floor_name == "NATS, 256 in flight, all services"
+    assert one.ratio_goal == four.ratio_goal == 0.7
