@@ -28,12 +28,28 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=7, engine_commands=100_000, alone=1_500, singles=15_000, batched=150_000, rest_orders=8_000, ws_orders=10_000, loaded_seconds=2,
+    rounds=7,
+    engine_commands=100_000,
+    alone=1_500,
+    singles=15_000,
+    batched=150_000,
+    rest_orders=8_000,
+    ws_orders=10_000,
+    loaded_seconds=2,
     streams=((1, 20_000, 300), (100, 2_000, 60), (1_000, 400, 20)),
-    recorded=100_000, caught_up_trades=1_000_000,
+    recorded=100_000,
+    caught_up_trades=1_000_000,
 )
 QUICK = Scale(
-    rounds=3, engine_commands=50_000, alone=500, singles=6_000, batched=50_000, rest_orders=3_000, ws_orders=3_000, loaded_seconds=1,
+    rounds=3,
+    engine_commands=50_000,
+    alone=500,
+    singles=6_000,
+    batched=50_000,
+    rest_orders=3_000,
+    ws_orders=3_000,
+    loaded_seconds=1,
     streams=((1, 6_000, 100), (100, 500, 20), (1_000, 100, 5)),
-    recorded=30_000, caught_up_trades=50_000,
+    recorded=30_000,
+    caught_up_trades=50_000,
 )
