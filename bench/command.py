@@ -6,20 +6,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import uvloop
 from rich.console import Console
 
+from bench import plots
 from bench.client import WrongAnswer
 from bench.machine import describe, load
 from bench.programs import ROOT, NotStarted
-from bench.report import as_json, markdown, table
+from bench.report import as_json, distributions, latency_table, markdown, table
 from bench.rounds import Row
-from bench.run import MEASUREMENTS, measure_all
+from bench.run import MEASUREMENTS, measure
 from bench.scale import FULL, QUICK, SEED, Scale
 from runtime.settings import PREFIX
 
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", type=_names, default=MEASUREMENTS, metavar="NAMES", help=f"some of {','.join(MEASUREMENTS)}"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, as JSON")
-    parser.add_argument("--write", action="store_true", help=f"write the figures into {folder}, as JSON and as a table")
+    parser.add_argument("--write", action="store_true", help=f"write tables, JSON and pictures into {folder}")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data goes meanwhile: on a real disk")
 
 
@@ -46,6 +48,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     forget_settings()
+    if arguments.write and (why := _why_not_written(arguments)):
+        print(f"bench: {why}", file=sys.stderr)
+        return 2
     try:
         _run(QUICK if arguments.quick else FULL, arguments)
     except (NotStarted, WrongAnswer, TimeoutError) as error:
@@ -56,19 +61,36 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _why_not_written(arguments: argparse.Namespace) -> str | None:
+    if set(arguments.only) != set(MEASUREMENTS):
+        return "the table that --write writes is of one run: leave out --only, or take --json"
+    if find_spec("matplotlib") is None:
+        return "--write draws pictures and needs matplotlib: pip install 'pricetime[bench]', or make"
+    return None
+
+
 def _run(scale: Scale, arguments: argparse.Namespace) -> None:
     started = time.monotonic()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pricetime-bench-", dir=arguments.folder, ignore_cleanup_errors=True) as at:
         machine = describe(Path(at))
-        rows = _measure(scale, Path(at), arguments.only, Console(stderr=True))
-        machine["load after"] = load()
-    made = _description(scale, arguments.quick, time.monotonic() - started)
-    _print(rows, machine, made)
-    if arguments.write or arguments.json:
-        path = arguments.json or DEFAULT_JSON
-        path.write_bytes(as_json(rows, machine, made))
+        try:
+            for each in _measured(scale, Path(at), arguments.only):
+                rows += each
+        finally:  # what was found before something went wrong is worth seeing
+            machine["load after"] = load()
+            made = _description(scale, arguments.quick, time.monotonic() - started)
+            _print(rows, machine, made)
+    if arguments.json:
+        arguments.json.write_bytes(as_json(rows, machine, made))
     if arguments.write:
-        DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}"))
+        _write(rows, machine, made)
+
+
+def _write(rows: Sequence[Row], machine: Mapping[str, str], made: Mapping[str, Any]) -> None:
+    DEFAULT_JSON.write_bytes(as_json(rows, machine, made))
+    plots.draw(rows, DEFAULT_JSON.parent)
+    DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}", plots.PICTURES))
 
 
 def forget_settings() -> None:
@@ -77,9 +99,15 @@ def forget_settings() -> None:
         del os.environ[name]
 
 
-def _measure(scale: Scale, folder: Path, only: Sequence[str], progress: Console) -> list[Row]:
-    with progress.status("") as status:
-        return uvloop.run(measure_all(scale, folder, lambda what: status.update(f"measuring: {what}"), only))
+def _measured(scale: Scale, folder: Path, only: Collection[str]) -> Iterator[list[Row]]:
+    with Console(stderr=True).status("") as status:
+
+        def say(what: str) -> None:
+            status.update(f"measuring {what}")
+
+        for name in MEASUREMENTS:
+            if name in only:
+                yield uvloop.run(measure(name, scale, folder, say))
 
 
 def _description(scale: Scale, quick: bool, seconds: float) -> dict[str, Any]:
@@ -94,11 +122,13 @@ def _description(scale: Scale, quick: bool, seconds: float) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[Row], machine: dict[str, str], made: dict[str, Any]) -> None:
+def _print(rows: Sequence[Row], machine: Mapping[str, str], made: Mapping[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     for name, value in machine.items():
         console.print(f"{name + ':':<13}{value}", highlight=False, soft_wrap=True)
     console.print(table(rows))
+    if found := distributions(rows):
+        console.print(latency_table(found))
     console.print(
         f"{made['rounds']} rounds in {made['seconds']} s, figures and floors taking turns; the ratio is figure to"
         " floor. docs/benchmarks/README.md explains each row.",

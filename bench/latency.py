@@ -64,6 +64,10 @@ def distribution(name: str, rounds: Iterable[Sequence[float]]) -> Distribution:
     return Distribution(name, len(latencies), tuple(points))
 
 
+def share_name(share: float) -> str:
+    return "longest" if share == 1 else f"p{100 * share:.10g}"
+
+
 def _curve(count: int) -> Iterable[float]:
     last = int(math.log10(count) * _STEPS_PER_DECADE)
     return (1 - 10 ** (-step / _STEPS_PER_DECADE) for step in range(last + 1))

@@ -1,6 +1,6 @@
 """What a run found, as a table for people and as JSON for programs. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -8,31 +8,61 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.rounds import Row, Unit
+from bench.latency import SHARES, share_name
+from bench.rounds import Distribution, Row, Unit
 
 REACHED = {True: "reached", False: "NOT REACHED", None: ""}
 _HEADINGS = ("figure", "median", "lowest - highest", "floor, in the same run", "median", "ratio", "goals")
+_LATENCY_HEADINGS = ("latency from when a request was due", "requests", *map(share_name, SHARES))
 
 
 def table(rows: Sequence[Row]) -> Table:
-    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, heading in enumerate(_HEADINGS):
-        result.add_column(heading, justify="left" if number in {0, 3} else "right", overflow="fold")
+    result = _table(_HEADINGS, left={0, 3})
     for row in rows:
         style = "bold red" if row.reached is False else ""
         result.add_row(*(Text(cell, style=style) for cell in cells(row)))
     return result
 
 
-def markdown(rows: Sequence[Row], machine: Mapping[str, str], title: str) -> str:
+def latency_table(found: Sequence[Distribution]) -> Table:
+    result = _table(_LATENCY_HEADINGS, left={0})
+    for each in found:
+        result.add_row(*latency_cells(each))
+    return result
+
+
+def _table(headings: Sequence[str], left: Collection[int]) -> Table:
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        result.add_column(heading, justify="left" if number in left else "right", overflow="fold")
+    return result
+
+
+def distributions(rows: Iterable[Row]) -> list[Distribution]:
+    return [each for row in rows for each in row.distributions]
+
+
+def markdown(rows: Sequence[Row], machine: Mapping[str, str], title: str, pictures: Mapping[str, str]) -> str:
+    """`pictures`: file names, and what each shows."""
     lines = [f"# {title}", "", "Written by the run; README.md beside it explains the rows.", ""]
     lines += [f"- {name}: {value}" for name, value in machine.items()]
-    lines += ["", _line(_HEADINGS), _line("---" for _ in _HEADINGS)]
-    lines += [_line(cells(row)) for row in rows]
+    lines += _markdown_table(_HEADINGS, map(cells, rows))
+    if found := distributions(rows):
+        lines += ["", "## Latency on schedule, all rounds together, in milliseconds"]
+        lines += _markdown_table(_LATENCY_HEADINGS, map(latency_cells, found))
+    for name, what in pictures.items():
+        lines += ["", f"![{what}]({name})"]
     return "\n".join(lines) + "\n"
 
 
-def _line(parts: Any) -> str:
+def _markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield ""
+    yield _line(headings)
+    yield _line("---" for _ in headings)
+    yield from map(_line, lines)
+
+
+def _line(parts: Iterable[str]) -> str:
     return f"| {' | '.join(parts)} |"
 
 
@@ -49,6 +79,13 @@ def cells(row: Row) -> tuple[str, ...]:
         "" if row.ratio is None else f"{row.ratio:.2f}",
         "; ".join(_goals(row)),
     )
+
+
+def latency_cells(found: Distribution) -> tuple[str, ...]:
+    """A share that needs more requests than there were is left empty."""
+    points = dict(found.points)
+    values = (f"{points[share]:,.2f}" if share in points else "" for share in SHARES)
+    return found.name, f"{found.count:,}", *values
 
 
 def _goals(row: Row) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""One run: the measurements in order, each with the processes that it needs and a folder of its own."""
+"""The measurements of a run, each with the processes that it needs and a folder of its own."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -27,11 +27,7 @@ def measurement(name: str) -> Measurement:
     return module
 
 
-async def measure_all(scale: Scale, folder: Path, say: Say, only: Collection[str] = MEASUREMENTS) -> list[Row]:
-    rows: list[Row] = []
-    for name in MEASUREMENTS:
-        if name in only:
-            own = folder / name
-            own.mkdir()
-            rows += await measurement(name).measure(scale, own, lambda what, name=name: say(f"{name}: {what}"))  # type: ignore[misc]
-    return rows
+async def measure(name: str, scale: Scale, folder: Path, say: Say) -> list[Row]:
+    own = folder / name
+    own.mkdir()
+    return await measurement(name).measure(scale, own, lambda what: say(f"{name}: {what}"))

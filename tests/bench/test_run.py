@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.rounds import Row
-from bench.run import measure_all
+from bench.run import MEASUREMENTS, measure, measurement
 from bench.scale import QUICK
 
 TINY = replace(
@@ -33,7 +33,7 @@ def folder() -> Iterator[Path]:
 
 async def measured(name: str, folder: Path) -> list[Row]:
     said: list[str] = []
-    rows = await measure_all(TINY, folder, said.append, only=[name])
+    rows = await measure(name, TINY, folder, said.append)
     assert all(each.startswith(f"{name}: ") for each in said)
     assert said
     assert len({row.name for row in rows}) == len(rows)
@@ -41,9 +41,14 @@ async def measured(name: str, folder: Path) -> list[Row]:
     return rows
 
 
-async def test_only_what_is_asked_for_is_measured(folder: Path) -> None:
+async def test_each_measurement_has_a_folder_of_its_own(folder: Path) -> None:
     assert all("engine" in row.name for row in await measured("engine", folder))
     assert os.listdir(folder) == ["engine"]
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_every_measurement_is_there(name: str) -> None:
+    assert callable(measurement(name).measure)
 
 
 @pytest.mark.stack
