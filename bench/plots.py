@@ -35,7 +35,6 @@ def ratios(rows: Sequence[Row], path: Path) -> None:
     above, below = figure.subplots(2, 1, gridspec_kw={"height_ratios": heights})
     _bars(above, more, "of the floor's speed: more is better")
     _bars(below, less, "times as long as the floor takes: less is better")
-    below.set_xscale("log")
     _save(figure, path)
 
 
@@ -43,8 +42,8 @@ def _bars(axes: Any, rows: Sequence[Row], what: str) -> None:
     places = range(len(rows))
     values = [row.ratio or 0.0 for row in rows]
     axes.barh(places, values, color=[_COLORS[row.ratio_goal_reached] for row in rows], height=0.6)
-    for place, value in zip(places, values, strict=True):
-        axes.annotate(f" {value:.2f}", (value, place), va="center", fontsize="small")
+    for place, value, row in zip(places, values, rows, strict=True):
+        axes.annotate(f"  {value:.2f}", (max(value, row.ratio_goal or 0.0), place), va="center", fontsize="small")
     goals = [(place, row.ratio_goal) for place, row in zip(places, rows, strict=True) if row.ratio_goal is not None]
     for place, goal in goals:
         axes.plot([goal, goal], [place - 0.4, place + 0.4], color="black", linewidth=2)
@@ -69,7 +68,7 @@ def latency(found: Sequence[Distribution], path: Path) -> None:
         axes.set_xticks([_place(share, 0) for share in SHARES[:-1]], [share_name(share) for share in SHARES[:-1]])
         axes.minorticks_off()
         axes.grid(True, color="lightgray", linewidth=0.5)
-        axes.legend(fontsize="small", loc="upper left")
+        axes.legend(fontsize="small", loc="lower right")
     panels[0].set_ylabel("milliseconds from when it was due")
     _save(figure, path)
 

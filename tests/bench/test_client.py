@@ -1,12 +1,15 @@
-"""The HTTP client against a server that sends what the test wants, in the pieces that the test wants."""
+"""The HTTP client against a server that sends what the test wants, in the pieces that the test wants; the WebSocket
+client against the server of a library."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
-from bench.client import HttpPool, WrongAnswer, answer_length, post_request
+from bench.client import HttpPool, WebSocketPool, WrongAnswer, answer_length, frame_bounds, post_request, text_frame
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -80,3 +83,67 @@ def test_answer_length(received: bytes, length: int | None) -> None:
 def test_an_answer_without_a_length_is_an_error() -> None:
     with pytest.raises(WrongAnswer, match="without a length"):
         answer_length(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+# WebSocket
+
+Answer = Callable[[ServerConnection], Awaitable[None]]
+
+
+@asynccontextmanager
+async def websockets_to(answer: Answer, connections: int) -> AsyncIterator[WebSocketPool]:
+    async with serve(answer, "127.0.0.1", 0, compression=None) as server:
+        pool = WebSocketPool()
+        await pool.open("127.0.0.1", next(iter(server.sockets)).getsockname()[1], connections)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+
+async def test_answers_are_told_apart_by_their_id_in_whatever_order_they_come() -> None:
+    async def backwards(connection: ServerConnection) -> None:
+        for _ in range(2):
+            asked = [json.loads(await connection.recv()) for _ in range(5)]
+            await connection.send('{"type":"heartbeat","sequence":7}')
+            for request in reversed(asked):
+                await (await connection.ping())  # the client answers it
+                await connection.send(f'{{"id":{request["id"]},"text":"{request["text"]}"}}')
+
+    texts = ["x" * size for size in (0, 1, 99, 100, 126, 127, 5_000, 60_000, 2, 3)] + [str(each) for each in range(10)]
+    async with websockets_to(backwards, connections=2) as pool:
+        answers = await asyncio.gather(*(pool.ask(b'"text":"%s"}' % text.encode()) for text in texts))
+    assert [json.loads(answer)["text"] for answer in answers] == texts
+
+
+async def test_a_websocket_that_ends_fails_what_waits() -> None:
+    async def leave(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.close(1001, "going away")
+
+    async with websockets_to(leave, connections=1) as pool:
+        with pytest.raises(WrongAnswer, match="going away"):
+            await pool.ask(b'"op":"ping"}')
+
+
+async def test_what_is_no_websocket_server_is_an_error() -> None:
+    async def not_found(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(not_found, "127.0.0.1", 0) as server:
+        pool = WebSocketPool()
+        with pytest.raises(WrongAnswer, match="404 Not Found"):
+            await pool.open("127.0.0.1", server.sockets[0].getsockname()[1], 1)
+        pool.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535])
+def test_the_bounds_of_a_frame(size: int) -> None:
+    """Those of a server have no mask, so no four bytes of zeros between head and payload."""
+    masked = text_frame(b"x" * size)
+    head = masked.index(b"\0\0\0\0") if size else 2
+    frame = bytes((masked[0], masked[1] & 0x7F)) + masked[2:head] + b"x" * size
+    assert frame_bounds(b"before" + frame + b"after", 6) == (6 + head, 6 + len(frame))
+    assert all(frame_bounds(frame[:end], 0) is None for end in range(len(frame)) if end < 12 or end > len(frame) - 3)

@@ -1,6 +1,6 @@
 import pytest
 
-from bench.rounds import MILLISECONDS, PER_SECOND, Row, Sample, column, interleaved, percentile
+from bench.rounds import MILLISECONDS, PER_SECOND, SECONDS, Row, Sample, column, interleaved, percentile
 
 
 async def test_floor_and_figure_take_turns() -> None:
@@ -46,3 +46,22 @@ def test_percentiles() -> None:
     assert percentile(values, 0.99) == 99
     assert percentile(values, 1) == 100
     assert percentile([7], 0.5) == percentile([7], 0.99) == 7
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratio_goal", "reached"),
+    [(20, 0.5, True), (20, 0.6, False), (21, 0.5, False), (None, 0.5, True), (None, 0.51, False), (None, None, None)],
+)
+def test_both_goals_count(goal: float | None, ratio_goal: float | None, reached: bool | None) -> None:
+    assert Row("figure", "floor", PER_SECOND, (10, 20, 30), (20, 40, 60), goal, ratio_goal).reached is reached
+
+
+def test_less_is_better_for_the_ratio_too() -> None:
+    row = Row("figure", "floor", MILLISECONDS, (13,), (10,), ratio_goal=1.3)
+    assert row.ratio_goal_reached
+    assert not Row("figure", "floor", MILLISECONDS, (14,), (10,), ratio_goal=1.3).ratio_goal_reached
+
+
+def test_a_figure_without_a_floor_has_no_ratio() -> None:
+    row = Row("start", "", SECONDS, (4, 5, 6), (), goal=5)
+    assert (row.floor, row.ratio, row.reached) == (None, None, True)
