@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check audit fast chaos simulate soak bench overload lock clean help
+.PHONY: up test check audit fast chaos simulate prove soak bench bench-quick overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,12 +44,18 @@ simulate: $(READY) ## 100,000 seeds of the whole exchange in one process on virt
 audit: $(READY) ## known vulnerabilities of dependencies (ARGS="--advisories FOLDER" where PyPI cannot be asked)
 	@$(BIN)/python -m tools.audit $(ARGS)
 
-soak: $(READY) ## a million commands and more, engine and reference compared after each
+prove: $(READY) ## a million commands and more, engine and reference compared after each
 	PRICETIME_FLOW_COMMANDS=24000 PRICETIME_FLOW_EXAMPLES=5000 \
 	  $(BIN)/python -m pytest tests/matcher/test_engine_against_reference.py -q --timeout 3600
 
-bench: $(READY) ## measure, each figure beside its floor
-	$(BIN)/python -m bench
+bench: $(READY) ## measure, each figure beside its floor; writes tables, JSON and pictures into docs/benchmarks (ARGS=)
+	$(BIN)/python -m bench --write $(ARGS)
+
+bench-quick: $(READY) ## the same in a minute or two, coarser, and only shown (ARGS="--only nats,rest")
+	$(BIN)/python -m bench --quick $(ARGS)
+
+soak: $(READY) ## half an hour at 70 % of capacity: flat, and nothing lost? (MINUTES=, ARGS="--write")
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 overload: $(READY) ## measure what happens with more load than fits
 	$(BIN)/python -m bench.overload
