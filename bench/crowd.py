@@ -75,6 +75,9 @@ class Crowd:
     def send(self, number: int, payload: bytes) -> None:
         raise NotImplementedError
 
+    def close(self) -> None:
+        raise NotImplementedError
+
     def answered(self, number: int, status: int, answer: bytes) -> None:
         self.tally.end(number, status)
         if self.on_answer is not None:

@@ -37,7 +37,8 @@ def test_more_work_per_command_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
         loop(20)
         return apply(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("bench.instructions._COUNTED", 200)
+    monkeypatch.setattr("bench.instructions._COUNTED", 100)
+    monkeypatch.setattr("bench.instructions._FILL", 200)
     before = {this_version(): counts()}
     monkeypatch.setattr(Engine, "apply", slower)
     found = differences(counts(), before, this_version())

@@ -4,7 +4,7 @@ Goal: no order of commands makes the engine say or hold anything that reading th
 Method: seeded flows of several characters, some with limits so small that they are met all the time, and lists of
 commands from Hypothesis, which shrinks a difference to the few commands that show it. After each command the whole
 result, every book in priority order, its depth, the stop orders that wait, and each account's position and open orders
-must be equal, and the engine checks its own invariants. `make test` plays some ten thousands of commands, `make soak`
+must be equal, and the engine checks its own invariants. `make test` plays some ten thousands of commands, `make prove`
 more than a million.
 """
 
