@@ -84,7 +84,6 @@ class Counter:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        gc.collect()
         gc.disable()
         with self._noting():
             yield
