@@ -180,15 +180,14 @@ def client_order_id(name: str) -> str:
 
 def choice(value: object, choices: Mapping[str, _Choice], name: str) -> _Choice:
     """What `value` stands for among the choices, in any case; a number counts as written where one is a choice."""
-    listed = ", ".join(choices)
-    if isinstance(value, Number):
-        found = choices.get(values.same_number(value))
-    elif isinstance(value, str):
+    if type(value) is str:
         found = choices.get(value.lower()) if value.isascii() else None
+    elif isinstance(value, Number):
+        found = choices.get(values.same_number(value))
     else:
-        raise declined("invalid_type", f"{name} must be one of {listed}, not {json_type(value)}.", name)
+        raise declined("invalid_type", f"{name} must be one of {', '.join(choices)}, not {json_type(value)}.", name)
     if found is None:
-        raise declined("invalid_value", f"{name} must be one of {listed}, not {quoted(str(value))}.", name)
+        raise declined("invalid_value", f"{name} must be one of {', '.join(choices)}, not {quoted(str(value))}.", name)
     return found
 
 

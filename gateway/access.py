@@ -77,8 +77,7 @@ class AccessControl:
 
 def charge(request: HttpRequest, items: int) -> None:
     """Count a request of several items as that many. Raises Declined: rate_limited."""
-    scope: Any = request.scope
-    limit: _Limit | None = scope.get(_LIMIT)
+    limit: _Limit | None = request.scope.get(_LIMIT)
     if limit is not None and items > 1:
         limit.wanted = items - 1  # one was counted when it came in
         take(limit.bucket, limit.wanted)

@@ -12,6 +12,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from entry.admission import Admission, Kind, overloaded, weight_of
+from gateway.answer_writer import AnswerWriter, Heads
 from gateway.deferred_commands import prefers_async
 from gateway.http import problem_answer
 from runtime.server import HttpConnection
@@ -30,6 +31,7 @@ class AdmittingProtocol(HttpConnection):
 
     admission: Admission
     refusals: "Refusals"
+    heads: Heads
     _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
     _is_receiving = False
     _is_within_request = False
@@ -87,7 +89,9 @@ class AdmittingProtocol(HttpConnection):
         elif cycle.more_body:
             super()._start_asgi_task(cycle, _entering_later(app, self.admission, kind))
         elif self.admission.enter(kind, weight := weight_of(len(cycle.body))):
-            super()._start_asgi_task(cycle, _leaving(app, self.admission, kind, weight))
+            super()._start_asgi_task(
+                cycle, _leaving(app, self.admission, kind, weight, AnswerWriter(cycle, self.heads))
+            )
         else:
             self._refuse(cycle)
 
@@ -126,7 +130,7 @@ class Refusals:
 
 def admitting(admission: Admission) -> type[AdmittingProtocol]:
     """The protocol for one server."""
-    attributes = {"admission": admission, "refusals": Refusals()}
+    attributes = {"admission": admission, "refusals": Refusals(), "heads": Heads()}
     return type("Admitting", (AdmittingProtocol,), attributes)
 
 
@@ -160,10 +164,12 @@ def kind_of(scope: Any) -> Kind | None:
     return kind
 
 
-def _leaving(app: ASGI3Application, admission: Admission, kind: Kind, weight: int) -> ASGI3Application:
-    async def carry_out(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+def _leaving(
+    app: ASGI3Application, admission: Admission, kind: Kind, weight: int, writer: AnswerWriter
+) -> ASGI3Application:
+    async def carry_out(scope: Scope, receive: ASGIReceiveCallable, _: ASGISendCallable) -> None:
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, writer)
         finally:
             admission.leave(kind, weight)
 

@@ -1,12 +1,13 @@
 """The Litestar application: the routes, and an answer for everything that is none of them."""
 
 import logging
+from typing import Any
 
-from litestar import Litestar, Response
+from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 
 from entry.problems import Problem, quoted
-from gateway.http import HttpRequest, problem_headers
+from gateway.http import problem_headers
 from gateway.routes import Route, route_handlers
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def create_app(routes: list[Route]) -> Litestar:
     )
 
 
-def _on_http_exception(request: HttpRequest, error: HTTPException) -> Response[bytes]:
+def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What Litestar itself refuses: an address or method that is not there, a host name that cannot be."""
     if error.status_code == 404:
         problem = Problem(code="not_found", detail=f"There is nothing at {quoted(request.scope['path'])}; see /docs.")
@@ -35,10 +36,15 @@ def _on_http_exception(request: HttpRequest, error: HTTPException) -> Response[b
     return _on_exception(request, error)
 
 
-def _on_exception(request: HttpRequest, error: Exception) -> Response[bytes]:
-    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+def _on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return _response(mistake(request.scope, error))
+
+
+def mistake(scope: Any, error: Exception) -> Problem:
+    """Of ours. What a client is told, while the log is told the rest."""
+    log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
     detail = "The gateway made a mistake and has logged it. Whether a command was carried out, GET /orders tells."
-    return _response(Problem(code="internal_error", detail=detail))
+    return Problem(code="internal_error", detail=detail)
 
 
 def _response(problem: Problem, headers: dict[str, str] | None = None) -> Response[bytes]:

@@ -118,7 +118,7 @@ class Deferral:
 
     def _deferrable(self, route: Route) -> Route:
         async def handle(request: HttpRequest) -> HttpAnswer:
-            if any(name == b"prefer" for name, _ in request.scope["headers"]) and _prefers_async(request):
+            if header(request.scope, b"prefer") is not None and _prefers_async(request):
                 return await self._defer(request, route)
             return await route.handle(request)
 

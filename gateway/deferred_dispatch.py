@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client
@@ -207,17 +208,16 @@ def _request(command: DeferredCommand) -> HttpRequest:
         "type": "http",
         "method": command.method,
         "path": command.target.partition("?")[0],
-        "path_params": command.path_params,
         "query_string": command.query.encode("latin-1"),
         "headers": headers,
         "state": {},
         ACCESS: command.access,
     }
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return HttpRequest(scope, receive)  # type: ignore[arg-type]  # as much of a scope as the handles read
+    return HttpRequest(scope, receive, command.path_params)
 
 
 class _Sequenced(msgspec.Struct):

@@ -1,18 +1,17 @@
 """HTTP as the routes need it: bodies read up to a limit, queries without surprises, answers ready to send."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request
 from litestar.types import Receive, Scope, Send
 
 from contracts.keys import OPEN, Access
 from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined, quoted
 from gateway.pages import whole_number
 
-HttpRequest = Request[Any, Any, Any]
 Headers = Sequence[tuple[bytes, bytes]]
 
 JOURNAL_SEQUENCE = "Journal-Sequence"
@@ -26,6 +25,15 @@ _DISCARDED_BYTES = 16 * 1024 * 1024
 """How much of a body that is too large is read on, so that its sender gets to see the answer."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """A request as routes need it. `path_params`: the variable parts of its address."""
+
+    scope: Any
+    receive: Receive
+    path_params: dict[str, str]
 
 
 class HttpAnswer:
@@ -88,8 +96,7 @@ def problem_headers(problem: Problem) -> Headers:
 
 def access_of(request: HttpRequest) -> Access:
     """What the one who asks may do; everything while the exchange needs no keys."""
-    scope: Any = request.scope
-    access: Access = scope.get(ACCESS, OPEN)
+    access: Access = request.scope.get(ACCESS, OPEN)
     return access
 
 

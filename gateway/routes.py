@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from litestar import Request
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
@@ -60,18 +62,23 @@ def _route_handler(path: str, by_method: dict[str, Route]) -> HTTPRouteHandler:
     methods = [HttpMethod.OPTIONS, *(HttpMethod(method) for method in by_method)]
     allowed = ", ".join(sorted(methods)).encode()
 
-    async def answer(request: HttpRequest) -> ASGIApp:
+    async def answer(request: Request[Any, Any, Any]) -> ASGIApp:
         route = by_method.get(request.method)
         if route is None:
             return HttpAnswer(204, b"", ((b"allow", allowed),))
-        try:
-            if route.scope is not None:
-                require(access_of(request), route.scope)
-            return await route.handle(request)
-        except Declined as error:
-            return problem_answer(error.problem)
+        return await answered(route, HttpRequest(request.scope, request.receive, request.path_params))
 
     return HTTPRouteHandler(path, http_method=methods, status_code=200, name=path)(answer)
+
+
+async def answered(route: Route, request: HttpRequest) -> HttpAnswer:
+    """What the route answers, or why it does not."""
+    try:
+        if route.scope is not None:
+            require(access_of(request), route.scope)
+        return await route.handle(request)
+    except Declined as error:
+        return problem_answer(error.problem)
 
 
 def read_routes(reads: Reads) -> list[Route]:

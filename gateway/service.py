@@ -21,6 +21,7 @@ from gateway.admission import admitting
 from gateway.app import create_app
 from gateway.command_routes import command_routes
 from gateway.deferred import Deferral
+from gateway.direct import DirectRoutes
 from gateway.export import Exports
 from gateway.health import Health
 from gateway.history import History, open_pool
@@ -73,18 +74,17 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
     exchange = exchange_on(matcher, instruments)
     deferral = Deferral(connection, settings, position, matcher, instruments, routes_on)
-    app = create_app(
-        [
-            *deferral.routes(command_routes(exchange, settings.max_body_bytes)),
-            *read_routes(reads),
-            *history_routes(reads, Exports(settings.postgres_url)),
-            *health_routes(Health(connection)),
-            *limits_routes(settings),
-            *site_routes(settings.default_instrument),
-        ]
-    )
+    routes = [
+        *deferral.routes(command_routes(exchange, settings.max_body_bytes)),
+        *read_routes(reads),
+        *history_routes(reads, Exports(settings.postgres_url)),
+        *health_routes(Health(connection)),
+        *limits_routes(settings),
+        *site_routes(settings.default_instrument),
+    ]
     keys = Keys(connection, settings)
     admission = Admission(settings.requests_in_flight)
+    app = DirectRoutes(create_app(routes), routes)
     known = AccessControl(app, keys, RateLimits(settings.rate_limit), settings.max_body_bytes)
     guarded = Security(known, keys, origins)
     try:
