@@ -10,6 +10,9 @@ SEED = 1
 class Scale:
     rounds: int
     engine_commands: int
+    resting: tuple[int, ...]
+    """So many orders in the book, the first being what the others are compared with."""
+    resting_for_memory: int
     alone: int
     """Requests one at a time, over NATS or REST."""
     singles: int
@@ -25,11 +28,17 @@ class Scale:
     recorded: int
     """Commands that the recorder stores in a round."""
     caught_up_trades: int
+    starts: int
+    """How often a matcher, and the whole stack, is started."""
+    start_commands: int
+    recovered_commands: int
 
 
 FULL = Scale(
     rounds=7,
     engine_commands=100_000,
+    resting=(1_000, 100_000, 1_000_000),
+    resting_for_memory=1_000_000,
     alone=1_500,
     singles=15_000,
     batched=150_000,
@@ -39,10 +48,15 @@ FULL = Scale(
     streams=((1, 20_000, 300), (100, 2_000, 60), (1_000, 400, 20)),
     recorded=100_000,
     caught_up_trades=1_000_000,
+    starts=5,
+    start_commands=100_000,
+    recovered_commands=500_000,
 )
 QUICK = Scale(
     rounds=3,
     engine_commands=50_000,
+    resting=(1_000, 100_000),
+    resting_for_memory=200_000,
     alone=500,
     singles=6_000,
     batched=50_000,
@@ -52,4 +66,7 @@ QUICK = Scale(
     streams=((1, 6_000, 100), (100, 500, 20), (1_000, 100, 5)),
     recorded=30_000,
     caught_up_trades=50_000,
+    starts=2,
+    start_commands=20_000,
+    recovered_commands=50_000,
 )
