@@ -19,7 +19,7 @@ from bench import plots
 from bench.client import WrongAnswer
 from bench.machine import describe, load
 from bench.programs import ROOT, NotStarted
-from bench.report import as_json, distributions, latency_table, markdown, table
+from bench.report import as_json, distributions, latency_table, markdown, notes, table
 from bench.rounds import Row
 from bench.run import MEASUREMENTS, measure
 from bench.scale import FULL, QUICK, SEED, Scale
@@ -127,6 +127,8 @@ def _print(rows: Sequence[Row], machine: Mapping[str, str], made: Mapping[str, A
     for name, value in machine.items():
         console.print(f"{name + ':':<13}{value}", highlight=False, soft_wrap=True)
     console.print(table(rows))
+    for note in notes(rows):
+        console.print(note, highlight=False, soft_wrap=True)
     if found := distributions(rows):
         console.print(latency_table(found))
     console.print(

@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.pace import ticking
+from bench.processor import Processors
 from bench.rounds import Sample, percentile
 
 Ask = Callable[[bytes], Awaitable[bytes]]
@@ -25,6 +26,8 @@ class Load:
     seconds: float
     latencies: list[float]
     answers: list[bytes]
+    processor: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of it that each process had meanwhile, if that was asked for."""
 
     @property
     def latency(self) -> Sample:
@@ -36,7 +39,9 @@ class Load:
         return {"rate": count / self.seconds}
 
 
-async def closed_loop(ask: Ask, payloads: Sequence[bytes], in_flight: int) -> Load:
+async def closed_loop(
+    ask: Ask, payloads: Sequence[bytes], in_flight: int, processors: Processors | None = None
+) -> Load:
     """Send all of them, in order, with so many waiting for their answers at any moment."""
     latencies = [0.0] * len(payloads)
     answers = [b""] * len(payloads)
@@ -49,10 +54,12 @@ async def closed_loop(ask: Ask, payloads: Sequence[bytes], in_flight: int) -> Lo
             latencies[number] = time.perf_counter() - sent
 
     with _no_collector():
+        before = processors.seconds() if processors is not None else {}
         started = time.perf_counter()
         async with asyncio.timeout(LIMIT_SECONDS):
             await asyncio.gather(*(sender() for _ in range(min(in_flight, len(payloads)))))
-        return Load(time.perf_counter() - started, latencies, answers)
+        seconds = time.perf_counter() - started
+        return Load(seconds, latencies, answers, processors.since(before) if processors is not None else {})
 
 
 async def open_loop(ask: Ask, payloads: Sequence[bytes], per_second: float) -> Load:

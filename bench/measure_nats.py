@@ -14,11 +14,13 @@ from bench.echo import ECHO
 from bench.flow import Flow
 from bench.latency import latency_rows, on_schedule
 from bench.load import Load, closed_loop, open_loop
+from bench.processor import Processors
 from bench.programs import asking, echo, matcher_alone, whole_stack
-from bench.rounds import PER_SECOND, Row, Sample, column, interleaved
+from bench.rounds import Row, interleaved
 from bench.run import Say
 from bench.scale import SEED, Scale
 from bench.stored import FloorStream, commits_of
+from bench.throughput import Side, rate_row
 from contracts.messages import Answer, Command, Outcome, Reply
 from contracts.subjects import MATCHER_STATUS, ORDERS_SUBMIT, RECORDER_STATUS
 
@@ -91,6 +93,7 @@ class NatsMeasurements:
         self._connection = connection
         self._asker = asker
         self._scale = scale
+        self._processors = Processors()
         self._stream = FloorStream(connection, asker)
         self._flow = Flow(seed)
         self._floor_flow = Flow(seed)  # what a floor is sent, the exchange never sees
@@ -110,35 +113,32 @@ class NatsMeasurements:
             return await self._stream.store(stored)
 
         async def floor() -> Load:
-            return await closed_loop(echo_and_store, payloads, 1)
+            return await closed_loop(echo_and_store, payloads, 1, self._processors)
 
         async def figure() -> Load:
             return await self._durable(count, 1, 1)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
         name, floor_name = "NATS, 1 in flight", "echo, then one synced publish"
-        rates, floor_rates = ([load.rate(count) for load in loads] for loads in (figures, floors))
-        rate = Row(
-            f"{name}: durable commands", floor_name, PER_SECOND, column(rates, "rate"), column(floor_rates, "rate")
-        )
-        return [rate, *latency_rows(name, floor_name, figures, floors, p50_ratio_goal=_ALONE_RATIO_GOAL)]
+        return [
+            rate_row(Side(f"{name}: durable commands", figures, count), Side(floor_name, floors, count)),
+            *latency_rows(name, floor_name, figures, floors, p50_ratio_goal=_ALONE_RATIO_GOAL),
+        ]
 
     async def singles(self, in_flight: int) -> Row:
-        payloads = self._floor_payloads(self._scale.singles)
+        count = self._scale.singles
+        payloads = self._floor_payloads(count)
 
-        async def floor() -> Sample:
-            return (await closed_loop(self._echo, payloads, in_flight)).rate(len(payloads))
+        async def floor() -> Load:
+            return await closed_loop(self._echo, payloads, in_flight, self._processors)
 
-        async def figure() -> Sample:
-            return (await self._durable(self._scale.singles, 1, in_flight)).rate(self._scale.singles)
+        async def figure() -> Load:
+            return await self._durable(count, 1, in_flight)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return Row(
-            f"NATS, {in_flight} in flight: durable commands",
-            "echo (stores nothing)",
-            PER_SECOND,
-            column(figures, "rate"),
-            column(floors, "rate"),
+        return rate_row(
+            Side(f"NATS, {in_flight} in flight: durable commands", figures, count),
+            Side("echo (stores nothing)", floors, count),
             ratio_goal=_SINGLES_RATIO_GOAL,
         )
 
@@ -148,26 +148,24 @@ class NatsMeasurements:
         commits = await commits_of(self._connection, count, self._durable(count, size, _BATCHES_IN_FLIGHT))
         messages = [bytes(commits.size)] * max(100, int(count / commits.commands))
 
-        async def floor() -> Sample:
+        async def floor() -> Load:
             if between is not None:
                 await between()
-            load = await closed_loop(self._stream.store, messages, 1)
+            load = await closed_loop(self._stream.store, messages, 1, self._processors)
             await self._stream.clear()
-            return load.rate(len(messages) * commits.commands)
+            return load
 
-        async def figure() -> Sample:
+        async def figure() -> Load:
             if between is not None:
                 await between()
-            load = await self._durable(count, size, _BATCHES_IN_FLIGHT)
-            return load.rate(count)
+            return await self._durable(count, size, _BATCHES_IN_FLIGHT)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return Row(
-            f"NATS, batches of {size}{'' if between is None else ', all services'}: durable commands",
-            f"synced publishes of {commits.commands:.0f} commands' size",
-            PER_SECOND,
-            column(figures, "rate"),
-            column(floors, "rate"),
+        name = f"NATS, batches of {size}{'' if between is None else ', all services'}: durable commands"
+        floor_name = f"synced publishes of {commits.commands:.0f} commands' size"
+        return rate_row(
+            Side(name, figures, count),
+            Side(floor_name, floors, len(messages) * commits.commands),
             goal=_BATCH_GOAL if between is None else _BATCH_BESIDE_SERVICES_GOAL,
             ratio_goal=_BATCH_RATIO_GOAL if between is None else None,
         )
@@ -189,7 +187,7 @@ class NatsMeasurements:
         return await on_schedule(f"NATS, {rate:,.0f}/s on schedule", "echo", self._scale.rounds, floor, figure)
 
     async def _durable(self, count: int, size: int, in_flight: int) -> Load:
-        load = await closed_loop(self._submit, self._payloads(count, size), in_flight)
+        load = await closed_loop(self._submit, self._payloads(count, size), in_flight, self._processors)
         check_accepted(load, count)
         return load
 

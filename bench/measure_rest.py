@@ -8,11 +8,13 @@ from bench.client import HttpPool, WrongAnswer, post_request
 from bench.flow import LISTING, Flow
 from bench.latency import latency_rows, on_schedule
 from bench.load import Load, closed_loop, open_loop
+from bench.processor import Processors
 from bench.programs import asking, bare_rest, echo, pool, whole_stack
-from bench.rounds import PER_SECOND, Row, Sample, column, interleaved
+from bench.rounds import Row, interleaved
 from bench.run import Say
 from bench.scale import SEED, Scale
 from bench.stored import Commits, FloorStream, commits_of
+from bench.throughput import Side, rate_row
 from contracts.decimals import Step
 from contracts.messages import Command, PlaceOrder
 
@@ -58,6 +60,7 @@ class RestMeasurements:
         self._floor = floor
         self._figure = figure
         self._scale = scale
+        self._processors = Processors()
         self._flow = Flow(seed, cancels=0)
 
     async def prepare(self) -> None:
@@ -67,19 +70,16 @@ class RestMeasurements:
     async def orders(self) -> Row:
         count = self._scale.rest_orders
 
-        async def floor() -> Sample:
-            return (await self._closed(self._floor, count, CONNECTIONS)).rate(count)
+        async def floor() -> Load:
+            return await self._closed(self._floor, count, CONNECTIONS)
 
-        async def figure() -> Sample:
-            return (await self._closed(self._figure, count, CONNECTIONS)).rate(count)
+        async def figure() -> Load:
+            return await self._closed(self._figure, count, CONNECTIONS)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return Row(
-            f"REST, {CONNECTIONS} connections: orders",
-            _FLOOR,
-            PER_SECOND,
-            column(figures, "rate"),
-            column(floors, "rate"),
+        return rate_row(
+            Side(f"REST, {CONNECTIONS} connections: orders", figures, count),
+            Side(_FLOOR, floors, count),
             goal=_ORDERS_GOAL,
             ratio_goal=_ORDERS_RATIO_GOAL,
         )
@@ -124,7 +124,7 @@ class RestMeasurements:
         return await on_schedule(f"REST, {rate:,.0f}/s on schedule", _FLOOR, self._scale.rounds, floor, figure)
 
     async def _closed(self, pool: HttpPool, count: int, in_flight: int) -> Load:
-        load = await closed_loop(pool.ask, self._requests(count), in_flight)
+        load = await closed_loop(pool.ask, self._requests(count), in_flight, self._processors)
         _check(load)
         return load
 

@@ -12,10 +12,12 @@ from bench.latency import on_schedule
 from bench.load import Load, closed_loop, open_loop
 from bench.measure_nats import check_accepted, requests_of, settled
 from bench.measure_rest import order_body
+from bench.processor import Processors
 from bench.programs import asking, websockets, whole_stack
-from bench.rounds import PER_SECOND, Row, Sample, column, interleaved
+from bench.rounds import Row, interleaved
 from bench.run import Say
 from bench.scale import SEED, Scale
+from bench.throughput import Side, rate_row
 from contracts.subjects import ORDERS_SUBMIT
 
 _PER_CONNECTION = 64
@@ -50,6 +52,7 @@ class WebSocketMeasurements:
         self._asker = asker
         self._pool = pool
         self._scale = scale
+        self._processors = Processors()
         self._flow = Flow(seed, cancels=0)
 
     async def prepare(self) -> None:
@@ -59,19 +62,16 @@ class WebSocketMeasurements:
     async def orders(self, connections: int) -> Row:
         count, in_flight = self._scale.ws_orders, connections * _PER_CONNECTION
 
-        async def floor() -> Sample:
-            return (await self._over_nats(count, in_flight)).rate(count)
+        async def floor() -> Load:
+            return await self._over_nats(count, in_flight)
 
-        async def figure() -> Sample:
-            return (await self._over_ws(count, connections)).rate(count)
+        async def figure() -> Load:
+            return await self._over_ws(count, connections)
 
         floors, figures = await interleaved(self._scale.rounds, floor, figure)
-        return Row(
-            f"WebSocket, {connections} x {_PER_CONNECTION} in flight: orders",
-            f"NATS, {in_flight} in flight, all services",
-            PER_SECOND,
-            column(figures, "rate"),
-            column(floors, "rate"),
+        return rate_row(
+            Side(f"WebSocket, {connections} x {_PER_CONNECTION} in flight: orders", figures, count),
+            Side(f"NATS, {in_flight} in flight, all services", floors, count),
             ratio_goal=_RATIO_GOAL,
         )
 
@@ -93,12 +93,12 @@ class WebSocketMeasurements:
 
     async def _over_nats(self, count: int, in_flight: int) -> Load:
         await settled(self._asker)
-        return _accepted(await closed_loop(self._submit, self._commands(count), in_flight))
+        return _accepted(await closed_loop(self._submit, self._commands(count), in_flight, self._processors))
 
     async def _over_ws(self, count: int, connections: int) -> Load:
         await settled(self._asker)
         ask = self._pool.first(connections).ask
-        return _placed(await closed_loop(ask, self._requests(count), connections * _PER_CONNECTION))
+        return _placed(await closed_loop(ask, self._requests(count), connections * _PER_CONNECTION, self._processors))
 
     async def _submit(self, payload: bytes) -> bytes:
         return await self._asker.ask(ORDERS_SUBMIT, payload)

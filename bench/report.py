@@ -38,6 +38,10 @@ def _table(headings: Sequence[str], left: Collection[int]) -> Table:
     return result
 
 
+def notes(rows: Iterable[Row]) -> Iterator[str]:
+    return (f"{row.name}, beside {row.floor_name}: {row.note}" for row in rows if row.note)
+
+
 def distributions(rows: Iterable[Row]) -> list[Distribution]:
     return [each for row in rows for each in row.distributions]
 
@@ -47,6 +51,8 @@ def markdown(rows: Sequence[Row], machine: Mapping[str, str], title: str, pictur
     lines = [f"# {title}", "", "Written by the run; README.md beside it explains the rows.", ""]
     lines += [f"- {name}: {value}" for name, value in machine.items()]
     lines += _markdown_table(_HEADINGS, map(cells, rows))
+    if told := list(notes(rows)):
+        lines += ["", "## What else was found", "", *(f"- {each}" for each in told)]
     if found := distributions(rows):
         lines += ["", "## Latency on schedule, all rounds together, in milliseconds"]
         lines += _markdown_table(_LATENCY_HEADINGS, map(latency_cells, found))
@@ -71,7 +77,7 @@ def cells(row: Row) -> tuple[str, ...]:
     lowest, highest = _number(min(row.figures), unit), _number(max(row.figures), unit)
     floor = "" if row.floor is None else f"{_number(row.floor, unit)} {unit.name}"
     return (
-        f"{row.name} ({row.note})" if row.note else row.name,
+        row.name,
         f"{_number(row.figure, unit)} {unit.name}",
         f"{lowest} - {highest}",
         row.floor_name,

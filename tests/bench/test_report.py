@@ -70,7 +70,12 @@ def test_json_holds_every_round() -> None:
 
 def test_a_row_without_a_floor_says_nothing_of_one() -> None:
     row = Row("start", "", SECONDS, (4.0, 6.0, 5.0), (), goal=4, note="100,000 orders")
-    assert cells(row) == ("start (100,000 orders)", "5.00 s", "4.00 - 6.00", "", "", "", "<= 4 s NOT REACHED")
+    assert cells(row) == ("start", "5.00 s", "4.00 - 6.00", "", "", "", "<= 4 s NOT REACHED")
+
+
+def test_notes_are_below_the_table() -> None:
+    row = Row("start", "nothing", SECONDS, (4.0,), (1.0,), note="100,000 orders")
+    assert "- start, beside nothing: 100,000 orders" in markdown([FAST, row], MACHINE, "Figures", {}).splitlines()
 
 
 def test_latencies_are_written_below_the_table_and_pictures_below_them() -> None:
