@@ -4,14 +4,13 @@ Whatever has the wrong shape is declined here, with the words that REST has for 
 """
 
 import re
-from collections.abc import Collection, Iterator
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Struct
 
 from broadcaster.messages import RequestId
 from contracts.candles import INTERVALS
-from entry.bodies import Fields, Number, missing, read_fields, text, wrong_type
+from entry.bodies import Fields, Number, missing, read_object, text, wrong_type
 from entry.problems import Declined, declined, quoted
 from entry.stream_codes import StreamDeclined
 
@@ -33,50 +32,30 @@ CHANNELS: dict[str, tuple[str, ...]] = {
 _NEED_SYMBOL = ("book", "candles")
 
 _whole = re.compile(r"-?[0-9]{1,19}").fullmatch
-_raw_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Request(Struct, frozen=True):
-    """One message of a client. `fields`: all of it but the envelope."""
+    """One message of a client. `body`: all of it but the envelope, what REST would have as the body."""
 
     op: str
-    fields: Fields
-    text: bytes
+    body: dict[str, Any]
+    size: int
+    """Of the message, in bytes."""
     id: RequestId = UNSET
 
     @property
-    def body(self) -> bytes:
-        """The message without its envelope: what REST would have as the body, every number as it was written."""
-        return self.without()
+    def fields(self) -> Fields:
+        return {name: value for name, value in self.body.items() if value is not None}
 
-    def without(self, *names: str) -> bytes:
+    def without(self, *names: str) -> dict[str, Any]:
         """The body without these fields."""
-        parts = _raw_decoder.decode(self.text)
-        for name in (*ENVELOPE, *names):
-            parts.pop(name, None)
-        return msgspec.json.encode(parts)
+        return {name: value for name, value in self.body.items() if name not in names}
 
     def check_fields(self, *known: str) -> None:
         for name in self.fields:
             if name not in known:
                 allowed = ", ".join((*ENVELOPE, *known))
                 raise declined("unknown_field", f"{self.op} has no field {quoted(name)}. Known: {allowed}.", name)
-
-
-class _Everything(Collection[str]):
-    """The known fields differ with the operation."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-_EVERYTHING = _Everything()
 
 
 class Unreadable(Exception):
@@ -91,15 +70,15 @@ class Unreadable(Exception):
 def read_request(message: bytes) -> Request:
     """Raises Unreadable."""
     try:
-        fields = read_fields(message, _EVERYTHING)
-        request_id = _request_id(fields.pop("id", None))
+        body = read_object(message)
+        request_id = _request_id(body.pop("id", None))
     except Declined as error:
         raise Unreadable(error) from None
     try:
-        op = _operation(fields)
+        op = _operation(body)
     except (Declined, StreamDeclined) as error:
         raise Unreadable(error, request_id) from None
-    return Request(op, fields, message, request_id)
+    return Request(op, body, len(message), request_id)
 
 
 def _request_id(value: object) -> RequestId:
@@ -112,15 +91,15 @@ def _request_id(value: object) -> RequestId:
     raise declined("invalid_value", "id must be a whole number or a string of at most 64 characters.", "id")
 
 
-def _operation(fields: Fields) -> str:
-    op = text(fields, "op")
+def _operation(body: dict[str, Any]) -> str:
+    op = text(body, "op")
     if op is None:
         raise missing("op", f"one of {', '.join(OPERATIONS)}")
     if op not in OPERATIONS:
         raise StreamDeclined(
             "unknown_operation", f"There is no operation {quoted(op)}. Known: {', '.join(OPERATIONS)}.", "op"
         )
-    del fields["op"]
+    del body["op"]
     return op
 
 

@@ -122,7 +122,7 @@ class Trading:
     def let_in(self, request: Request) -> Callable[[], None]:
         """Raises Declined when as many orders are at work as may be. What is returned is to be called at the end."""
         kind = Kind.CANCEL if request.op in _CANCELING else Kind.ORDER
-        weight = weight_of(len(request.text))
+        weight = weight_of(request.size)
         if not self._admission.enter(kind, weight):
             raise overloaded(self._admission.retry_after(time.monotonic()))
         return lambda: self._admission.leave(kind, weight)
@@ -223,5 +223,5 @@ def _placed(view: BatchView) -> Iterator[int]:
 
 
 def _cost(request: Request) -> int:
-    items = request.fields.get("items")
+    items = request.body.get("items")
     return len(items) if request.op == "batch" and isinstance(items, list) and items else 1

@@ -20,6 +20,8 @@ class Number(str):
 
 Fields = dict[str, Any]
 """Values are str, Number, bool, list or dict; a field that is null is not there."""
+Body = bytes | dict[str, Any]
+"""As it came, or an object within it that was decoded here already."""
 
 _JSON_TYPES = {str: "a string", Number: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
@@ -45,23 +47,33 @@ _decode = json.JSONDecoder(
 ).decode
 
 
-def read_fields(body: bytes, known: Collection[str]) -> Fields:
+def read_fields(body: Body, known: Collection[str]) -> Fields:
     """The fields of the object in `body`. Raises Declined if it is none, or a field is there twice or unknown."""
-    return fields_of(_decoded(body), known, "The body")
+    return fields_of(_decoded(body) if isinstance(body, bytes) else body, known, "The body")
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The object in `body` with whatever fields it has, null or not. Raises Declined if it is none."""
+    return _object(_decoded(body), "The body")
 
 
 def fields_of(decoded: object, known: Collection[str], what: str) -> Fields:
     """The fields of an object within a body. Raises Declined if it is none or has others than the known ones."""
-    if type(decoded) is not dict:
-        raise declined("invalid_type", f"{what} must be a JSON object; this is {json_type(decoded)}.")
-    for name in decoded:
+    fields = _object(decoded, what)
+    for name in fields:
         if name not in known:
             raise declined(
                 "unknown_field",
                 f"There is no field {quoted(name)} here. Known: {', '.join(known)}.",
                 quoted(name)[1:-1],
             )
-    return {name: value for name, value in decoded.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _object(decoded: object, what: str) -> dict[str, Any]:
+    if type(decoded) is dict:
+        return decoded
+    raise declined("invalid_type", f"{what} must be a JSON object; this is {json_type(decoded)}.")
 
 
 def _decoded(body: bytes) -> object:

@@ -32,7 +32,7 @@ from contracts.views import (
 )
 from entry import administration, batches, commands
 from entry.batches import Prepared
-from entry.bodies import Fields, flag, read_fields
+from entry.bodies import Body, Fields, flag, read_fields
 from entry.first_answers import ReadCommit, of_placed, same_batch
 from entry.instruments import Instruments
 from entry.matcher_client import Decided, MatcherClient
@@ -100,7 +100,7 @@ class Exchange:
 
     # One order
 
-    async def place(self, body: bytes, access: Access = OPEN, *, idempotency_key: str | None = None) -> Done[OrderView]:
+    async def place(self, body: Body, access: Access = OPEN, *, idempotency_key: str | None = None) -> Done[OrderView]:
         fields = read_fields(body, commands.PLACE_FIELDS)
         if idempotency_key is not None:
             fields = commands.with_key(fields, idempotency_key)
@@ -115,10 +115,10 @@ class Exchange:
         command = CancelOrder(order_id, access.visible_accounts)
         return await self._order(command, await self._submission.submit(command, None, access), None)
 
-    async def amend(self, order_id: int, body: bytes, access: Access = OPEN) -> Done[OrderView]:
+    async def amend(self, order_id: int, body: Body, access: Access = OPEN) -> Done[OrderView]:
         return await self._amend(order_id, read_fields(body, commands.AMEND_FIELDS), access)
 
-    async def replace(self, order_id: int, body: bytes, access: Access = OPEN) -> Done[ReplacedView]:
+    async def replace(self, order_id: int, body: Body, access: Access = OPEN) -> Done[ReplacedView]:
         """Cancels one order and places another, or neither."""
         require(access, Scope.TRADE)
         placing = await self._prepare_place(read_fields(body, commands.PLACE_FIELDS), access)
@@ -131,10 +131,10 @@ class Exchange:
 
     # One order, named in the body: NATS and WebSocket have no paths
 
-    async def cancel_named(self, body: bytes, access: Access = OPEN) -> Done[OrderView]:
+    async def cancel_named(self, body: Body, access: Access = OPEN) -> Done[OrderView]:
         return await self.cancel(commands.order_number(read_fields(body, ("order_id",))), access)
 
-    async def amend_named(self, body: bytes, access: Access = OPEN) -> Done[OrderView]:
+    async def amend_named(self, body: Body, access: Access = OPEN) -> Done[OrderView]:
         fields = read_fields(body, ("order_id", *commands.AMEND_FIELDS))
         return await self._amend(commands.order_number(fields), fields, access)
 
@@ -146,7 +146,7 @@ class Exchange:
         return await self.cancel(await self._order_named(client_order_id, account, access), access)
 
     async def amend_by_client_order_id(
-        self, client_order_id: str, account: str | None, body: bytes, access: Access = OPEN
+        self, client_order_id: str, account: str | None, body: Body, access: Access = OPEN
     ) -> Done[OrderView]:
         fields = read_fields(body, commands.AMEND_FIELDS)
         return await self._amend(await self._order_named(client_order_id, account, access), fields, access)
@@ -154,7 +154,7 @@ class Exchange:
     # Many orders
 
     async def batch(
-        self, body: bytes, access: Access = OPEN, *, charge: Callable[[int], None] | None = None
+        self, body: Body, access: Access = OPEN, *, charge: Callable[[int], None] | None = None
     ) -> Done[BatchView]:
         """Item by item, each with its own result; or all of them or none.
 
@@ -182,10 +182,10 @@ class Exchange:
         assert isinstance(first, OrdersCanceled)
         return Done(CanceledView(first.count, decided.part.sequence), decided.part.sequence)
 
-    async def cancel_all_named(self, body: bytes, access: Access = OPEN) -> Done[CanceledView]:
+    async def cancel_all_named(self, body: Body, access: Access = OPEN) -> Done[CanceledView]:
         return await self.cancel_all(read_fields(body, commands.CANCEL_ALL_FIELDS), access)
 
-    async def cancel_all_after(self, account: str, body: bytes, access: Access = OPEN) -> Done[CancelAllAfterView]:
+    async def cancel_all_after(self, account: str, body: Body, access: Access = OPEN) -> Done[CancelAllAfterView]:
         """The dead-man's switch."""
         account = trading_account(access, commands.valid_account(account))
         fields = read_fields(body, administration.CANCEL_ALL_AFTER_FIELDS)
@@ -198,7 +198,7 @@ class Exchange:
 
     # What operators do
 
-    async def define_instrument(self, symbol: str, body: bytes, access: Access = OPEN) -> Listed:
+    async def define_instrument(self, symbol: str, body: Body, access: Access = OPEN) -> Listed:
         require(access, Scope.ADMIN)
         command = administration.define_instrument(symbol, read_fields(body, administration.INSTRUMENT_FIELDS))
         before = await self._instruments.find(symbol)
@@ -206,7 +206,7 @@ class Exchange:
         instrument = await self._instruments.after(defined_instrument(command, before))
         return Listed(instrument_view(instrument), decided.part.sequence, is_new=before is None)
 
-    async def set_instrument_status(self, symbol: str, body: bytes, access: Access = OPEN) -> Done[InstrumentView]:
+    async def set_instrument_status(self, symbol: str, body: Body, access: Access = OPEN) -> Done[InstrumentView]:
         require(access, Scope.ADMIN)
         command = administration.instrument_status(symbol, read_fields(body, administration.STATUS_FIELDS))
         instrument = await self._instruments.find(symbol)
@@ -216,7 +216,7 @@ class Exchange:
         changed = await self._instruments.with_status(instrument, command.status)
         return Done(instrument_view(changed), decided.part.sequence)
 
-    async def set_limits(self, account: str, body: bytes, access: Access = OPEN) -> Done[AccountLimitsView]:
+    async def set_limits(self, account: str, body: Body, access: Access = OPEN) -> Done[AccountLimitsView]:
         require(access, Scope.ADMIN)
         fields = read_fields(body, administration.LIMITS_FIELDS)
         symbols = administration.limited_symbols(fields)
@@ -225,7 +225,7 @@ class Exchange:
         decided = await self._submission.submit(command, None, access)
         return Done(account_limits_view(command, instruments), decided.part.sequence)
 
-    async def set_kill_switch(self, account: str, body: bytes, access: Access = OPEN) -> Done[KillSwitchView]:
+    async def set_kill_switch(self, account: str, body: Body, access: Access = OPEN) -> Done[KillSwitchView]:
         require(access, Scope.ADMIN)
         fields = read_fields(body, administration.KILL_SWITCH_FIELDS)
         command = administration.kill_switch(commands.valid_account(account), fields)
