@@ -198,9 +198,9 @@ def _saved_book(book: OrderBook) -> SavedBook:
 
 def _rows(engine: Engine) -> Iterator[tuple[str, Iterator[object]]]:
     for book in engine._books.values():
-        yield "resting", ((order.row, order.hidden) for order in book)
-        yield "waiting", ((order.row, 0) for order in book.stops)
-    yield "triggered", ((order.row, trade_id) for order, trade_id in engine._triggered)
+        yield "resting", ((order.state, order.hidden) for order in book)
+        yield "waiting", ((order.state, 0) for order in book.stops)
+    yield "triggered", ((order.state, trade_id) for order, trade_id in engine._triggered)
 
 
 def _by_thousands(rows: Iterator[object]) -> Iterator[list[object]]:
@@ -239,7 +239,8 @@ def _restore(engine: Engine, parts: Iterable[_Part]) -> None:
                 jobs = part.cancelations
             case Resting():
                 for order in _restore_orders(engine, part.orders):
-                    order.holding.book.own(order.side).add(order)
+                    assert order.price is not None, "an order in a book without a price"
+                    order.holding.book.own(order.side).add(order, order.price)
             case Waiting():
                 for order in _restore_orders(engine, part.orders):
                     order.holding.book.stops.add(order)
