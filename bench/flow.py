@@ -35,8 +35,9 @@ class Flow:
     smaller; with 0 the flow is orders alone, and any exchange accepts it.
     """
 
-    def __init__(self, seed: int, *, cancels: float = 0.7, resting: int = 1_000) -> None:
+    def __init__(self, seed: int, *, cancels: float = 0.7, resting: int = 1_000, near: int = _NEAR) -> None:
         self._random = Random(seed)
+        self._near = near
         self._cancels = cancels
         self._resting = resting
         self._engine = Engine()
@@ -62,7 +63,7 @@ class Flow:
 
     def _rest(self) -> Command:
         side = self._side()
-        distance = 1 + int(self._random.expovariate(1 / _NEAR))
+        distance = 1 + int(self._random.expovariate(1 / self._near))
         command = self._order(side, -distance, TimeInForce.GTC)
         outcome = self._engine.apply(command, 0)
         assert isinstance(outcome, Outcome)

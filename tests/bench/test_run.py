@@ -16,6 +16,8 @@ TINY = replace(
     QUICK,
     rounds=1,
     engine_commands=500,
+    resting=(100, 300),
+    resting_for_memory=2_000,
     alone=20,
     singles=200,
     batched=1_000,
@@ -41,9 +43,13 @@ async def measured(name: str, folder: Path) -> list[Row]:
     return rows
 
 
-async def test_each_measurement_has_a_folder_of_its_own(folder: Path) -> None:
-    assert all("engine" in row.name for row in await measured("engine", folder))
+async def test_the_engine_alone_in_a_folder_of_its_own(folder: Path) -> None:
+    plain, features, few, many, plain_bytes, named_bytes = await measured("engine", folder)
     assert os.listdir(folder) == ["engine"]
+    assert (plain.ratio_goal, features.ratio_goal, many.ratio_goal) == (0.6, 0.5, 0.7)
+    assert many.floors == few.figures
+    assert plain_bytes.goal == 400
+    assert named_bytes.figure > plain_bytes.figure
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)

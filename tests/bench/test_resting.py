@@ -1,0 +1,30 @@
+"""Many resting orders in a process of their own: what rests, and that commands go on with them."""
+
+import pytest
+
+from bench.resting import Resting, fill_bare_book, fill_engine, memory, resting_orders
+from contracts.messages import Side
+
+
+def test_every_order_rests_in_both_books_alike() -> None:
+    engine, book = fill_engine(resting_orders(2_000, named=False)), fill_bare_book(resting_orders(2_000, named=False))
+    assert engine.resting_orders == 2_000
+    bids, asks = engine.depth("BTC-USD")
+    assert (book.depth(Side.BUY), book.depth(Side.SELL)) == (bids, asks)
+
+
+def test_orders_have_client_order_ids_when_asked_for() -> None:
+    assert {order.client_order_id for order in resting_orders(5, named=False)} == {None}
+    assert len({order.client_order_id for order in resting_orders(5, named=True)}) == 5
+
+
+@pytest.mark.parametrize("kind", ["engine", "named", "bare"])
+def test_memory_is_that_of_orders(kind: str) -> None:
+    """Roughly: so few orders may still find room that the process has already."""
+    assert 0 <= memory(kind, 3_000) < 2_000
+
+
+def test_commands_go_on_with_as_many_orders() -> None:
+    resting = Resting(500)
+    assert resting.seconds(1_000) > 0
+    assert 500 <= resting._engine.resting_orders <= 1_010
