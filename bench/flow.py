@@ -24,6 +24,9 @@ _NEAR = 20
 """How far from the middle an order rests, on average, in ticks."""
 _REACH = 50
 """How far beyond the middle a taker's limit lies."""
+_BEYOND_ALL = 50
+"""The same in average distances, where nothing is canceled: orders out of every taker's reach would fill the book in
+the end."""
 _LOT = 1_000_000
 
 
@@ -39,6 +42,7 @@ class Flow:
         self._random = Random(seed)
         self._near = near
         self._cancels = cancels
+        self._reach = _REACH if cancels else int(_BEYOND_ALL * near)
         self._resting = resting
         self._engine = Engine()
         self._engine.apply(LISTING, 0)
@@ -71,7 +75,7 @@ class Flow:
         return command
 
     def _take(self) -> Command:
-        command = self._order(self._side(), _REACH, TimeInForce.IOC)
+        command = self._order(self._side(), self._reach, TimeInForce.IOC)
         self._engine.apply(command, 0)
         return command
 

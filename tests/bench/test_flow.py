@@ -3,7 +3,7 @@
 from collections import Counter
 
 from bench.flow import LISTING, Flow
-from contracts.messages import CancelOrder, Outcome, PlaceOrder, TradeExecuted
+from contracts.messages import CancelOrder, Outcome, PlaceOrder, TimeInForce, TradeExecuted
 from matcher.engine import Engine
 
 
@@ -37,3 +37,9 @@ def test_the_flow_has_orders_and_cancels_and_keeps_the_book_at_its_size() -> Non
 
 def test_without_cancels_the_flow_is_orders_alone() -> None:
     assert {type(command) for command in Flow(1, cancels=0, resting=50).next_commands(1_000)} == {PlaceOrder}
+
+
+def test_orders_alone_go_on_trading_for_good() -> None:
+    late = Flow(1, cancels=0, resting=20).next_commands(5_000)[-100:]
+
+    assert {command.time_in_force for command in late} == {TimeInForce.GTC, TimeInForce.IOC}  # type: ignore[union-attr]
