@@ -77,9 +77,8 @@ class Journal:
 
     def next(self, trades: int, commands: int) -> Streamed:
         """Commits of so many commands, until they bring at least so many trades."""
-        streamed = Streamed([], [])
-        while streamed.messages < trades:
-            known = self._market.last_trade_id
+        streamed, begun = Streamed([], []), self._market.last_trade_id
+        while (known := self._market.last_trade_id) < begun + trades:
             streamed.commits.append(self._written(self._flow.next_commands(commands)))
             streamed.texts.append(self._texts(self._market.last_trade_id - known))
         return streamed
