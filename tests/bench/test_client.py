@@ -101,6 +101,9 @@ async def websockets_to(answer: Answer, connections: int) -> AsyncIterator[WebSo
             pool.close()
 
 
+_LONG = "x" * 1_000  # with 65,000 more, a length of eight bytes
+
+
 async def test_answers_are_told_apart_by_their_id_in_whatever_order_they_come() -> None:
     async def backwards(connection: ServerConnection) -> None:
         for _ in range(2):
@@ -108,9 +111,9 @@ async def test_answers_are_told_apart_by_their_id_in_whatever_order_they_come() 
             await connection.send('{"type":"heartbeat","sequence":7}')
             for request in reversed(asked):
                 await (await connection.ping())  # the client answers it
-                await connection.send(f'{{"id":{request["id"]},"text":"{request["text"]}"}}')
+                await connection.send(f'{{"id":{request["id"]},"text":"{request["text"]}","more":"{_LONG}"}}')
 
-    texts = ["x" * size for size in (0, 1, 99, 100, 126, 127, 5_000, 60_000, 2, 3)] + [str(each) for each in range(10)]
+    texts = ["x" * size for size in (0, 1, 99, 100, 126, 127, 5_000, 65_000, 2, 3)] + [str(each) for each in range(10)]
     async with websockets_to(backwards, connections=2) as pool:
         answers = await asyncio.gather(*(pool.ask(b'"text":"%s"}' % text.encode()) for text in texts))
     assert [json.loads(answer)["text"] for answer in answers] == texts

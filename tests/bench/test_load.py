@@ -1,6 +1,8 @@
 import asyncio
+import time
 
 from bench.load import closed_loop, open_loop
+from bench.processor import CLIENT, Processors
 
 
 async def test_a_closed_loop_keeps_so_many_in_flight_and_sends_in_order() -> None:
@@ -53,3 +55,15 @@ async def test_a_stall_counts_for_all_that_were_due_meanwhile() -> None:
 
     load = await open_loop(ask, [b"%d" % number for number in range(50)], 1_000)
     assert all(latency >= 0.099 - number / 1_000 for number, latency in enumerate(load.latencies))
+
+
+async def test_processor_time_is_that_of_the_sending_alone() -> None:
+    async def ask(payload: bytes) -> bytes:
+        started = time.process_time()
+        while time.process_time() < started + 0.05:
+            pass
+        return payload
+
+    payloads = [b"1", b"2"]
+    assert (await closed_loop(ask, payloads, 1, Processors())).processor[CLIENT] >= 0.08
+    assert (await closed_loop(ask, payloads, 1)).processor == {}
