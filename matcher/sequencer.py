@@ -8,7 +8,7 @@ matcher's own commands stand before theirs (docs/decisions/0011).
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from contracts.commits import VERSION, Chain, encode_commit
 from contracts.messages import (
     MAX_COMMANDS,
     AdvanceClock,
+    Answer,
     CancelOrder,
     CancelOrders,
     ClientCommand,
@@ -27,6 +28,7 @@ from contracts.messages import (
     RequestRefusal,
     RequestRefused,
 )
+from contracts.packing import array_of
 from matcher.engine import Engine
 
 COMMIT_BYTES = 256 * 1024
@@ -40,21 +42,19 @@ BACKLOG_BYTES = 64 * 1024 * 1024
 _CANCELS = (CancelOrder, CancelOrders)
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(tuple[ClientCommand, ...])
+_ANSWER = _encoder.encode(Answer(()))[:-1]
+"""How every answer begins, up to the array of its parts."""
 
 
-@dataclass(slots=True)
-class Request:
-    """A client's commands; `parts` are the answers so far (AnswerPart, its results already encoded)."""
+class Request(msgspec.Struct, gc=False):
+    """A client's commands, the last `waiting` of which are yet to be executed. `parts` are the answers so far."""
 
     reply_to: str
     commands: tuple[Command, ...]
     size: int
-    executed: int = 0
-    parts: list[tuple[int, int, list[msgspec.Raw]]] = field(default_factory=list)
-
-    @property
-    def waiting(self) -> int:
-        return len(self.commands) - self.executed
+    waiting: int
+    parts: list[bytes] = []
+    """Each an encoded AnswerPart."""
 
 
 @dataclass(slots=True)
@@ -84,9 +84,9 @@ class Sequencer:
     def _open(self) -> None:
         self._time: int | None = None
         self._commands: list[Command] = []
-        self._outcomes: list[msgspec.Raw] = []
+        self._outcomes: list[bytes] = []
         self._size = 0
-        self._results: list[tuple[Request, list[msgspec.Raw]]] = []
+        self._results: list[tuple[Request, list[bytes]]] = []
 
     def submit(self, reply_to: str, payload: bytes, now: int) -> bytes | None:
         """Take a request in. Returns the answer at once only when it is turned away."""
@@ -94,15 +94,16 @@ class Sequencer:
             commands = _request_decoder.decode(payload)
         except msgspec.MsgspecError as error:
             return _turn_away(RequestRefusal.MALFORMED, str(error))
-        if not commands:
+        count, size = len(commands), len(payload)
+        if not count:
             return _turn_away(RequestRefusal.MALFORMED, "no commands")
-        if len(commands) > MAX_COMMANDS:
+        if count > MAX_COMMANDS:
             return _turn_away(RequestRefusal.TOO_MANY_COMMANDS, f"at most {MAX_COMMANDS} in one request")
-        if not self._has_room_for(commands, len(payload)):
+        if (self.backlog or count > self._backlog_room) and not self._has_room_for(commands, size):
             return _turn_away(RequestRefusal.OVERLOADED, "too many commands are waiting; try again in a second")
-        self._backlog.append(Request(reply_to, commands, len(payload)))
-        self.backlog += len(commands)
-        self._backlog_bytes += len(payload)
+        self._backlog.append(Request(reply_to, commands, size, count))
+        self.backlog += count
+        self._backlog_bytes += size
         self._execute(now)
         return None
 
@@ -128,22 +129,30 @@ class Sequencer:
             return None
         payload = self._write() if self._commands else None
         sequence, time = self.chain.sequence, now if self._time is None else self._time
-        for request, results in self._results:
-            request.parts.append((sequence, time, results))
-        answers = [
-            (request.reply_to, _encoder.encode(("answer", request.parts)))
-            for request, _ in self._results
-            if not request.waiting
-        ]
+        answers = self._answers(sequence, time)
         findings = [(token, question(self.engine)) for token, question in self._questions]
         self._questions = []
         self._open()
         self._execute(now)
         return Sealed(sequence, payload, answers, findings)
 
+    def _answers(self, sequence: int, time: int) -> list[tuple[str, bytes]]:
+        """To the requests that are executed to their end. The others, and what they had before, are rare."""
+        answers: list[tuple[str, bytes]] = []
+        part = _encoder.encode((sequence, time, ()))[:-1]
+        only = _ANSWER + array_of((part,))
+        for request, results in self._results:
+            if not request.waiting and not request.parts:
+                answers.append((request.reply_to, only + array_of(results)))
+                continue
+            request.parts.append(part + array_of(results))
+            if not request.waiting:
+                answers.append((request.reply_to, _ANSWER + array_of(request.parts)))
+        return answers
+
     def _write(self) -> bytes:
         assert self._time is not None
-        outcomes: Any = tuple(self._outcomes)
+        outcomes: Any = msgspec.Raw(array_of(self._outcomes))
         commit = next_commit(self.chain, self._time, tuple(self._commands), outcomes)
         payload, digest = encode_commit(commit)
         self.chain.advance(commit, digest)
@@ -192,29 +201,29 @@ class Sequencer:
         self._time = time
         result = self.engine.apply(command, time, self.chain.sequence + 1)
         assert type(result) is Outcome
-        encoded = msgspec.Raw(_encoder.encode(result))
+        encoded = _encoder.encode(result)
         self._commands.append(command)
         self._outcomes.append(encoded)
         self._size += len(encoded)
 
     def _execute_request(self, request: Request, time: int) -> None:
-        results: list[msgspec.Raw] = []
+        results: list[bytes] = []
         self._results.append((request, results))
         self._size += request.size
-        engine, sequence = self.engine, self.chain.sequence + 1
-        for command in request.commands[request.executed :]:
+        engine, sequence, encode = self.engine, self.chain.sequence + 1, _encoder.encode
+        for command in request.commands[-request.waiting :]:
             result = engine.apply(command, time, sequence)
-            encoded = msgspec.Raw(_encoder.encode(result))
+            encoded = encode(result)
             results.append(encoded)
             if type(result) is Outcome:
                 self._commands.append(command)
                 self._outcomes.append(encoded)
                 self._size += len(encoded)
-            request.executed += 1
             if engine.unfinished:
                 self._continue(time)
             if self._size >= COMMIT_BYTES or engine.unfinished:
                 break
+        request.waiting -= len(results)
         self.backlog -= len(results)
 
 

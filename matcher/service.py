@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -39,6 +38,7 @@ from matcher.trimming import trim_forever
 from runtime.clock import now, steady
 from runtime.connection import close, connect, respond, stop_responding, watch
 from runtime.micro import Failure, failure
+from runtime.nats_client import NatsClient
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
 from runtime.snapshot_files import SnapshotFiles
@@ -84,7 +84,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await close(connection)
 
 
-async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) -> None:
+async def _serve(connection: NatsClient, settings: Settings, stop: asyncio.Event) -> None:
     """Stand by until nobody else leads; then lead, until `stop` or until another goes on in our place."""
     lease = Lease(connection, settings)
     standby = Standby(connection, settings, lease)
@@ -93,7 +93,7 @@ async def _serve(connection: Client, settings: Settings, stop: asyncio.Event) ->
         await first_of(lease.hold(), _lead(connection, settings, standby.replay, lease, stop))
 
 
-async def _lead(connection: Client, settings: Settings, replay: Replay, lease: Lease, stop: asyncio.Event) -> None:
+async def _lead(connection: NatsClient, settings: Settings, replay: Replay, lease: Lease, stop: asyncio.Event) -> None:
     await first_of(take_over(connection, settings, replay, patient=False), stop.wait())
     if stop.is_set():
         await lease.hand_to(ANYONE)
@@ -144,7 +144,7 @@ async def _recheck_on_reconnect(matcher: "Matcher", settings: Settings) -> None:
 class Matcher:
     """The loop around the sequencer. Nothing leaves it before it is durable."""
 
-    connection: Client
+    connection: NatsClient
     sequencer: Sequencer
     lease: Lease
     snapshots: SnapshotFiles
@@ -173,7 +173,7 @@ class Matcher:
         await self.lease.renew(matcher_epoch=self.sequencer.chain.matcher_epoch, serving=True)
 
     async def _take_requests(self) -> None:
-        self._requests = await self.connection.subscribe(ORDERS_SUBMIT, cb=self._on_request, pending_bytes_limit=-1)
+        self._requests = await self.connection.listen(ORDERS_SUBMIT, self._on_request)
         for subject, answer in self._answers.items():
             await respond(self.connection, subject, answer)
         await self.connection.flush()
@@ -309,8 +309,7 @@ class Matcher:
             raise Refused(f"{error}, and only one may serve. Nothing was answered since") from error
         except JournalCut as error:
             raise Refused(f"the journal was cut while serving: {error}") from error
-        for reply_to, answer in sealed.answers:
-            await self._answer(reply_to, answer)
+        self._answer(sealed.answers)
         for waiter, finding in sealed.findings:
             assert isinstance(waiter, asyncio.Future)
             if not waiter.done():  # whoever asked may have given up
@@ -330,23 +329,21 @@ class Matcher:
         or it found nobody connected: then we have connected again since."""
         return self.lease.is_certain and not self._may_be_outdated
 
-    async def _answer(self, reply_to: str, answer: bytes) -> None:
-        if not reply_to:
-            return
+    def _answer(self, answers: list[tuple[str, bytes]]) -> None:
         try:
-            await self.connection.publish(reply_to, answer)
+            self.connection.post([answer for answer in answers if answer[0]])
         except NatsError as error:
-            # The client finds out as after any lost answer; the command itself is durable.
-            log.warning("an answer could not be sent: %s", error or type(error).__name__)
+            # The clients find out as after any lost answer; the commands themselves are durable.
+            log.warning("%d answers could not be sent: %s", len(answers), error or type(error).__name__)
 
     @property
     def _is_stalled(self) -> bool:
         """Too few of its nodes are there, or its disk is full: what comes now is told so at once, and need not wait."""
         return self._writing_ticks is not None and self._writing_ticks * _CLOCK_SECONDS > _STALLED_SECONDS
 
-    async def _on_request(self, message: Msg) -> None:
+    def _on_request(self, _: str, reply_to: str, content: bytes, headers: dict[str, str] | None) -> None:
         try:
-            turned_away = _STALLED if self._is_stalled else self.sequencer.submit(message.reply, message.data, now())
+            turned_away = _STALLED if self._is_stalled else self.sequencer.submit(reply_to, content, now())
         except Exception:
             # The engine may be half changed. The journal is not: end here, before anything of it can be written.
             log.exception("stopping at once: a command could not be carried out")
@@ -354,7 +351,7 @@ class Matcher:
         if turned_away is None:
             self._work.set()
         elif not self._may_be_outdated or (turned_away is _STALLED and self._leads_for_all_it_knows):
-            await self._answer(message.reply, turned_away)
+            self._answer([(reply_to, turned_away)])
 
     @property
     def _may_be_outdated(self) -> bool:

@@ -13,14 +13,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
-from nats.protocol.parser import Parser
 
 from contracts.subjects import JOURNAL_STREAM
 from runtime.clock import steady
 from runtime.leadership import is_followed
 from runtime.micro import Failure, LetIn, Service
+from runtime.nats_client import NatsClient, Untrusted
 from runtime.service import Refused
-from runtime.tls import NO_CERTIFICATE, SCHEME, NatsTls, why_refused
+from runtime.tls import SCHEME, NatsTls, why_refused
 
 log = logging.getLogger(__name__)
 
@@ -35,60 +35,9 @@ class ConnectionLost(Exception):
     """The connection is closed for good, or its read loop has died: the process must end and be started anew."""
 
 
-class Untrusted(NatsError):
-    """One of the two ends cannot prove who it is. The message says which."""
-
-
-class _FairParser(Parser):
-    """After each read it is the others' turn.
-
-    nats-py goes on until nothing is left to read: in a flood of requests so long that an answer, which takes several
-    turns of the event loop, comes a second late (docs/decisions/0027).
-    """
-
-    async def parse(self, data: bytes = b"") -> None:
-        await super().parse(data)
-        await asyncio.sleep(0)
-
-
-class NatsClient(Client):
-    """nats-py's, which would send the password in plain text when a server does not ask for TLS. This one does not."""
-
-    wants_tls = False
-    has_certificate = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ps = _FairParser(self)
-
-    async def open(self, servers: list[str], **options: Any) -> None:
-        """`connect`, and nothing is left behind when that fails."""
-        try:
-            await self.connect(servers, **options)
-        except BaseException:
-            if self._transport is not None:
-                self._transport.close()  # type: ignore[no-untyped-call]
-                await asyncio.sleep(0)
-            raise
-
-    async def _connect_to_server(self, s: Any) -> None:
-        """One that took the last connection and then said nothing (a paused node) would keep it, and we its socket."""
-        if self._transport is not None:
-            self._transport.close()  # type: ignore[no-untyped-call]
-        await super()._connect_to_server(s)
-
-    def _connect_command(self) -> bytes:
-        if self.wants_tls and not self._server_info.get("tls_required"):
-            raise Untrusted("it does not offer TLS, and no password is sent without")
-        if self._server_info.get("tls_verify") and not self.has_certificate:
-            raise Untrusted(NO_CERTIFICATE)
-        command: bytes = super()._connect_command()
-        return command
-
-
 async def connect(
     url: str, name: str, *, inbox_prefix: str | None = None, tls: NatsTls | None = None, outstanding_pings: int = 2
-) -> Client:
+) -> NatsClient:
     """Connect as the service `name`, waiting for the server as long as it takes.
 
     Raises Refused when it, or we, cannot prove who that is: that does not get better by waiting.

@@ -51,8 +51,7 @@ def _answer_first(_: "World") -> list[Replacement]:
     careful = matcher.service.Matcher._commit
 
     async def commit(self: matcher.service.Matcher, sealed: Sealed) -> None:
-        for reply_to, answer in sealed.answers:
-            await self._answer(reply_to, answer)
+        self._answer(sealed.answers)
         sealed.answers.clear()
         await careful(self, sealed)
 

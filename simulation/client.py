@@ -7,7 +7,7 @@ after the other.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -275,6 +275,9 @@ class SimulatedClient:
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
+        self._publish(subject, payload, reply, headers)
+
+    def _publish(self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
         if self.is_closed:
             raise errors.ConnectionClosedError
         if len(payload) > self.max_payload:
@@ -300,6 +303,21 @@ class SimulatedClient:
         if self._link is not None:
             self._link.up.send(self._broker.subscribe, self._link, self._numbers, subject, queue)
         return subscription
+
+    async def listen(
+        self, subject: str, listener: Callable[[str, str, bytes, dict[str, str] | None], None]
+    ) -> SimulatedSubscription:
+        """As runtime.nats_client has it."""
+
+        async def hear(message: Msg) -> None:
+            listener(message.subject, message.reply, message.data, message.headers)
+
+        return await self.subscribe(subject, cb=hear)
+
+    def post(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """The same."""
+        for subject, payload in messages:
+            self._publish(subject, payload)
 
     def forget(self, number: int, for_good: bool = True) -> None:
         if for_good:
