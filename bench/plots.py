@@ -30,12 +30,12 @@ def ratios(rows: Sequence[Row], path: Path) -> None:
     shown = [row for row in rows if row.ratio is not None]
     more = [row for row in shown if row.unit.more_is_better]
     less = [row for row in shown if not row.unit.more_is_better]
-    figure = _figure(10, 1.5 + _INCHES_PER_ROW * len(shown))
+    figure = figure_of(10, 1.5 + _INCHES_PER_ROW * len(shown))
     heights = [max(1, len(part)) for part in (more, less)]
     above, below = figure.subplots(2, 1, gridspec_kw={"height_ratios": heights})
     _bars(above, more, "of the floor's speed: more is better")
     _bars(below, less, "times as long as the floor takes: less is better")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _bars(axes: Any, rows: Sequence[Row], what: str) -> None:
@@ -48,16 +48,22 @@ def _bars(axes: Any, rows: Sequence[Row], what: str) -> None:
     for place, goal in goals:
         axes.plot([goal, goal], [place - 0.4, place + 0.4], color="black", linewidth=2)
     axes.axvline(1.0, color="lightgray", linewidth=0.8)
-    axes.set_yticks(places, [row.name for row in rows], fontsize="small")
+    axes.set_yticks(places, _labels(rows), fontsize="small")
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_title(what, fontsize="medium")
 
 
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """A figure that stands beside several floors says which one."""
+    names = [row.name for row in rows]
+    return [row.name if names.count(row.name) == 1 else f"{row.name} / {row.floor_name}" for row in rows]
+
+
 def latency(found: Sequence[Distribution], path: Path) -> None:
     """One panel for each figure with its floor, as they come in pairs. Each further nine gets as much room."""
     pairs = [found[start : start + 2] for start in range(0, len(found), 2)]
-    figure = _figure(5.5 * max(1, len(pairs)), 4)
+    figure = figure_of(5.5 * max(1, len(pairs)), 4)
     panels = figure.subplots(1, max(1, len(pairs)), squeeze=False, sharey=True)[0]
     for axes, pair in zip(panels, pairs, strict=False):
         for each, color in zip(pair, ("tab:blue", "tab:gray"), strict=False):
@@ -70,7 +76,7 @@ def latency(found: Sequence[Distribution], path: Path) -> None:
         axes.grid(True, color="lightgray", linewidth=0.5)
         axes.legend(fontsize="small", loc="lower right")
     panels[0].set_ylabel("milliseconds from when it was due")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _place(share: float, count: int) -> float:
@@ -78,7 +84,7 @@ def _place(share: float, count: int) -> float:
     return max(count, 1) if share == 1 else 1 / (1 - share)
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -86,5 +92,5 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})

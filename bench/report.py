@@ -39,7 +39,9 @@ def _table(headings: Sequence[str], left: Collection[int]) -> Table:
 
 
 def notes(rows: Iterable[Row]) -> Iterator[str]:
-    return (f"{row.name}, beside {row.floor_name}: {row.note}" for row in rows if row.note)
+    for row in rows:
+        if row.note:
+            yield f"{row.name}{row.floor_name and f', beside {row.floor_name}'}: {row.note}"
 
 
 def distributions(rows: Iterable[Row]) -> list[Distribution]:

@@ -27,6 +27,13 @@ def test_every_ratio_with_its_goal_and_every_latency_is_drawn(tmp_path: Path) ->
     assert all(f">{text}<" in latency for text in ("REST on schedule", "bare POST", "p50", "p99.99"))
 
 
+def test_figures_of_one_name_say_beside_which_floor_they_stand(tmp_path: Path) -> None:
+    plots.draw([*ROWS, Row("orders", "nothing", PER_SECOND, (1,), (2,))], tmp_path)
+    drawn = (tmp_path / plots.RATIOS).read_text()
+    assert ">orders / echo<" in drawn
+    assert ">orders / nothing<" in drawn
+
+
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[2:], []])
 def test_a_picture_of_the_same_rows_is_the_same_file(rows: list[Row], tmp_path: Path) -> None:
     written = []

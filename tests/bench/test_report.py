@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 
 from bench.latency import distribution
-from bench.report import as_json, cells, latency_cells, markdown, table
+from bench.report import as_json, cells, latency_cells, markdown, notes, table
 from bench.rounds import MILLISECONDS, PER_SECOND, SECONDS, Row
 
 FAST = Row(
@@ -76,6 +76,8 @@ def test_a_row_without_a_floor_says_nothing_of_one() -> None:
 def test_notes_are_below_the_table() -> None:
     row = Row("start", "nothing", SECONDS, (4.0,), (1.0,), note="100,000 orders")
     assert "- start, beside nothing: 100,000 orders" in markdown([FAST, row], MACHINE, "Figures", {}).splitlines()
+    alone = Row("start", "", SECONDS, (4.0,), (), note="100,000 orders")
+    assert list(notes([FAST, alone])) == ["start: 100,000 orders"]
 
 
 def test_latencies_are_written_below_the_table_and_pictures_below_them() -> None:
