@@ -59,7 +59,7 @@ class Relay:
 async def main(url: str, listener: socket.socket) -> None:
     relay = Relay()
     config = uvicorn.Config(
-        relay,  # type: ignore[arg-type]
+        relay,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         loop="none",

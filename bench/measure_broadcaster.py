@@ -5,6 +5,7 @@ clients. So nothing but the broadcaster is in the way of a trade.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,6 +60,16 @@ class Streamed:
     @property
     def frames(self) -> list[bytes]:
         return [b"".join(frame(text.encode()) for text in texts) for texts in self.texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Processor in microseconds for each message to a client."""
+
+    rate: float
+    processor: float
+    megabytes: float
+    latency: Sample
 
 
 class Journal:
@@ -122,6 +133,10 @@ class Server:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
+    @property
+    def megabytes(self) -> float:
+        return float(self._process.memory_info().rss) / 1_000_000
+
 
 class StreamMeasurements:
     def __init__(self, connection: Client, journal: Journal, broadcaster: Server, bare: Server) -> None:
@@ -170,7 +185,7 @@ class StreamMeasurements:
         return {"rate": delivered / seconds, "processor": delivered / max(server.processor - before, 0.01)}
 
     async def _stored(self, commits: int) -> None:
-        await self._connection.flush(_SECONDS)
+        await self._connection.flush(int(_SECONDS))
         self._commits += commits
         while commits and (await journal_state(self._connection)).last_seq < self._commits:  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # it is nats-server that stores them
@@ -189,6 +204,16 @@ class StreamMeasurements:
             Row(f"{name} {key}", _SYNCED_AND_BARE, MILLISECONDS, column(figures, key), column(floors, key))
             for key in ("p50", "p99")
         ]
+
+    async def spent(self, clients: int, commits: int) -> Spent:
+        """What the broadcaster takes for a commit with a trade or two, and how long."""
+        steps = [self._journal.next(1, 2) for _ in range(commits)]
+        async with self._broadcaster.clients(clients) as listeners:
+            before, begun = self._broadcaster.processor, time.perf_counter()
+            latencies = [await self._figure_alone(listeners, step) for step in steps]
+            seconds, processor = time.perf_counter() - begun, self._broadcaster.processor - before
+        delivered = clients * sum(step.messages for step in steps)
+        return Spent(delivered / seconds, 1e6 * processor / delivered, self._broadcaster.megabytes, _latency(latencies))
 
     async def _floor_alone(self, listeners: Listeners, step: Streamed) -> list[float]:
         listeners.begin(sum(map(len, step.frames)))
