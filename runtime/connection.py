@@ -141,6 +141,7 @@ async def close(connection: Client) -> None:
             task.cancel()
         if not task.done() or task.cancelled() or task.exception():
             log.warning("nats: closed without knowing that everything was sent")
+    _services.pop(connection, None)  # which holds the connection: being weak is not enough
 
 
 async def watch(connection: Client) -> None:

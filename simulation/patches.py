@@ -88,6 +88,7 @@ def _replacements(world: "World") -> list[Replacement]:
     drawn = _Instead(secrets, token_hex=lambda size: tokens.randbytes(size).hex())
     return [
         (runtime.connection, "NatsClient", lambda: SimulatedClient(world.network, broker)),
+        (runtime.connection, "_services", {}),  # or the worlds of a hundred thousand seeds would stay in memory
         (runtime.clock, "time", clock),
         (runtime.archive, "time", clock),
         (runtime.micro, "version", lambda _: "simulated"),
