@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check audit fast chaos simulate prove soak bench bench-quick overload lock clean help
+.PHONY: up test check audit fast chaos simulate prove soak bench bench-quick peers overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -56,6 +56,9 @@ bench-quick: $(READY) ## the same in a minute or two, coarser, and only shown (A
 
 soak: $(READY) ## half an hour at 70 % of capacity: flat, and nothing lost? (MINUTES=, ARGS="--write")
 	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
+peers: $(READY) ## measure beside other Python engines (from PyPI) and beside FastAPI with a row for each order
+	$(BIN)/python -m bench.peers $(ARGS)
 
 overload: $(READY) ## measure what happens with more load than fits
 	$(BIN)/python -m bench.overload
