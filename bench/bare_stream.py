@@ -1,8 +1,9 @@
 """`python -m bench.bare_stream FD`: the floor of streaming, the same WebSocket server sending what it is given.
 
 Each NATS message on `MESSAGES` is a list of texts, as many as a commit brings; each client is sent each of them,
-through ASGI, as any application on uvicorn would. On `FRAMES` come finished frames, which are written to every socket as they
-are: no server can do less. No journal, no books, no encoding. It serves on the listening socket that it inherits as FD.
+through ASGI, as any application on uvicorn would. On `FRAMES` come finished frames, which are written to every socket
+as they are: no server can do less. No journal, no books, no encoding. It serves on the listening socket that it
+inherits as FD.
 """
 
 import asyncio

@@ -26,16 +26,18 @@ import msgspec
 import psutil
 import uvloop
 
-from bench.client import NatsAsker, WrongAnswer
+from bench import capacity
+from bench.client import NatsAsker, WrongAnswer, post_request
 from bench.command import forget_settings
 from bench.floors import BareBook, bare_operations
 from bench.flow import Flow
-from bench.growth_report import AXES, COMMIT, REPORT, Axis, Point, as_json, draw, lines
+from bench.growth_report import AXES, COMMIT, REPORT, Axis, Point, as_json, costs, draw, lines
 from bench.load import closed_loop
 from bench.machine import describe, load
 from bench.measure_broadcaster import streaming
 from bench.measure_nats import settled
-from bench.programs import NotStarted, asking, whole_stack
+from bench.measure_rest import CONNECTIONS, order_body
+from bench.programs import NotStarted, asking, pool, whole_stack
 from bench.rounds import percentile
 from contracts.messages import (
     Answer,
@@ -246,11 +248,11 @@ def _memory(process: psutil.Process) -> float:
 
 
 def _size(folder: Path) -> int:
-    """Bytes on the disk."""
+    """Bytes on the disk, without Postgres's own journal: that is used again and again."""
     total = 0
     for path in folder.rglob("*"):
         try:
-            total += path.stat().st_size if path.is_file() else 0
+            total += path.stat().st_size if path.is_file() and "pg_wal" not in path.parts else 0
         except OSError:  # it has gone meanwhile
             continue
     return total
@@ -263,6 +265,23 @@ async def exchange(folder: Path, scale: Scale) -> AsyncIterator[Exchange]:
         await grown.send(grown.population.more_symbols(1))
         await grown.send(list(grown.population.pairs(scale.alone)))  # everything once for nothing
         yield grown
+
+
+async def gateway_microseconds(scale: Scale, folder: Path) -> float:
+    """Of its processor, for an order over REST."""
+    async with whole_stack(folder) as stack, pool(stack.http, CONNECTIONS) as http:
+        flow, gateway = Flow(SEED, cancels=0), psutil.Process(stack.pids["gateway"])
+        spent = []
+        for count in (scale.alone, *(scale.orders // 2 for _ in range(scale.rounds))):
+            bodies = [order_body(command) for command in flow.next_commands(count)]
+            before = _seconds(gateway)
+            done = await closed_loop(
+                http.ask, [post_request("/orders", "127.0.0.1", each) for each in bodies], CONNECTIONS
+            )
+            spent.append(1e6 * (_seconds(gateway) - before) / count)
+            if bad := [answer for answer in done.answers if not answer.startswith(b"HTTP/1.1 201 ")]:
+                raise WrongAnswer(f"an order was not taken: {bad[0][:1000]!r}")
+        return median(spent[1:])
 
 
 # Axes
@@ -351,6 +370,8 @@ def main() -> int:
     names = arguments.only.split(",") if arguments.only else list(AXES)
     if unknown := set(names) - set(AXES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(AXES)}")
+    if arguments.write and arguments.only:
+        parser.error("--write takes a whole run")
     forget_settings()
     try:
         _run(_limited(QUICK if arguments.quick else Scale(), arguments.most), names, arguments)
@@ -371,12 +392,15 @@ def _run(scale: Scale, names: Sequence[str], arguments: argparse.Namespace) -> N
     with tempfile.TemporaryDirectory(prefix="pricetime-bench-", dir=arguments.folder, ignore_cleanup_errors=True) as at:
         machine = describe(Path(at))
         axes = uvloop.run(_measure(scale, names, Path(at)))
+        gateway = uvloop.run(gateway_microseconds(scale, Path(at))) if arguments.write else 0.0
         machine["load after"] = load()
     print("\n".join(lines(axes, machine)))
     if arguments.write:
+        measured = costs(axes, gateway)
         REPORT.write_text("\n".join(lines(axes, machine)) + "\n")
-        REPORT.with_suffix(".json").write_bytes(as_json(axes, machine))
+        REPORT.with_suffix(".json").write_bytes(as_json(axes, machine, measured))
         draw(axes, REPORT.parent)
+        capacity.write_page(measured)
 
 
 async def _measure(scale: Scale, names: Sequence[str], folder: Path) -> list[Axis]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bench.capacity import Costs
 from bench.plots import figure_of, save
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "growth.md"
@@ -70,6 +71,7 @@ class Axis:
         return [part for part in last if last[part] > BOUND * fair[part] and last[part] - fair[part] > least]
 
 
+_MEGABYTE = 1_000_000
 COMMIT = 20
 """Orders in each commit while the processor time is taken: it depends on that more than on anything else."""
 _HEAD = (
@@ -78,9 +80,9 @@ _HEAD = (
     "Written by `python -m bench.growth --write`. The same pairs of orders at every point, one that rests and one",
     "that takes it, spread over all symbols and accounts: over NATS, single commands, 64 in flight for the rate, one",
     "at a time for the latency. Every service runs, on the same cores as the load. *Processor* is microseconds of all",
-    f"processes for each order, in commits of {COMMIT}. *Yardstick* is what the same fixed work took of it at that point:",
-    "on a busy machine everything takes more. Where a process takes more for an order at the last point than at the",
-    f"first, by a factor of more than {BOUND} beside the yardstick, the axis says BENDS and names it.",
+    f"processes for each order, in commits of {COMMIT}. *Yardstick* is what the same fixed work took of it at that",
+    "point: on a busy machine everything takes more. Where a process takes more for an order at the last point than",
+    f"at the first, by a factor of more than {BOUND} beside the yardstick, the axis says BENDS and names it.",
     "",
 )
 
@@ -138,8 +140,40 @@ def _row(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def as_json(axes: Sequence[Axis], machine: Mapping[str, str]) -> bytes:
-    document = {"machine": dict(machine), "axes": {axis.name: list(axis.points) for axis in axes}}
+def costs(axes: Sequence[Axis], gateway: float) -> Costs:
+    """What bench.capacity counts with; `gateway`: its microseconds of processor for an order over REST."""
+    found = {axis.name: axis for axis in axes}
+    first, last = found["journal"].points[0], found["journal"].points[-1]
+    commands = max(1, last.commands - first.commands)
+    resting = _bytes_for_each(found["resting"])
+    accounts = {part: max(0.0, each - resting[part]) for part, each in _bytes_for_each(found["accounts"]).items()}
+    return Costs(
+        processor={part: spent for part, spent in first.processor.items() if part != "gateway"},
+        gateway=gateway,
+        message=found["clients"].points[-1].processor["broadcaster"],
+        journal=(last.journal_bytes - first.journal_bytes) / commands,
+        postgres=(last.postgres_bytes - first.postgres_bytes) / commands,
+        resting=resting,
+        account=accounts,
+        symbol=_bytes_for_each(found["symbols"]),
+        client=_bytes_for_each(found["clients"])["broadcaster"],
+        base={part: megabytes * _MEGABYTE for part, megabytes in first.memory.items()},
+    )
+
+
+def _bytes_for_each(axis: Axis) -> dict[str, float]:
+    """What memory each process took for one more, from the first point to the last."""
+    first, last = axis.points[0], axis.points[-1]
+    count = max(1, last.at - first.at)
+    return {part: max(0.0, last.memory[part] - first.memory[part]) * _MEGABYTE / count for part in last.memory}
+
+
+def as_json(axes: Sequence[Axis], machine: Mapping[str, str], measured: Costs) -> bytes:
+    document = {
+        "machine": dict(machine),
+        "costs": measured,
+        "axes": {axis.name: list(axis.points) for axis in axes},
+    }
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
