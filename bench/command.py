@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", type=_names, default=MEASUREMENTS, metavar="NAMES", help=f"some of {','.join(MEASUREMENTS)}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, as JSON")
+    parser.add_argument("--json", type=_new_file, metavar="FILE", help="write the figures there, as JSON")
     parser.add_argument("--write", action="store_true", help=f"write tables, JSON and pictures into {folder}")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data goes meanwhile: on a real disk")
+    parser.add_argument("--folder", type=_folder, metavar="DIR", help="where the data goes meanwhile: on a real disk")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -44,6 +44,21 @@ def _names(text: str) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in MEASUREMENTS]:
         raise argparse.ArgumentTypeError(f"{','.join(unknown)}: take some of {','.join(MEASUREMENTS)}, commas between")
     return names
+
+
+def _new_file(text: str) -> Path:
+    """Said before a quarter of an hour of measuring, not after it."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: name a file in a folder that is there")
+    return path
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir() or not os.access(path, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} is not a folder that can be written to")
+    return path
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -54,6 +54,15 @@ def test_a_measurement_that_is_not_there_is_named(capsys: pytest.CaptureFixture[
     assert "speed: take some of engine,nats," in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--json", "--folder"])
+def test_where_nothing_can_be_written_is_said_before_measuring(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(option, str(tmp_path / "nowhere" / "there"))
+    assert f"argument {option}: {tmp_path}/nowhere/there" in capsys.readouterr().err
+
+
 def test_a_part_is_not_written_over_the_table_of_one_run(
     measured: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
