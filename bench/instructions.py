@@ -21,36 +21,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from pathlib import Path
-from random import Random
 from types import FrameType
 from typing import Any
 
 import msgspec
 
+from bench.feature_flow import FeatureFlow, Timed
 from bench.floors import BareBook, bare_operations
-from bench.flow import LISTING, SYMBOL, Flow
+from bench.flow import LISTING, Flow
 from bench.measure_rest import order_body
 from broadcaster.market import Market
 from contracts.commits import HASH_SIZE, Chain
-from contracts.messages import (
-    AllOrNothing,
-    AmendOrder,
-    CancelOrder,
-    Command,
-    Commit,
-    OrderAccepted,
-    OrderType,
-    Outcome,
-    PlaceOrder,
-    SelfTradePrevention,
-    SetAccountLimits,
-    Side,
-    SymbolLimits,
-    Terms,
-    TimeInForce,
-)
+from contracts.messages import Command, Commit, PlaceOrder
 from contracts.views import Instrument, defined_instrument
 from entry.bodies import read_fields
 from entry.commands import PLACE_FIELDS, place_order
@@ -167,10 +150,10 @@ def _engine_stages(plain: list[Command]) -> Iterator[tuple[str, int, Work]]:
     operations, book = bare_operations(plain), BareBook()
     book.run(operations[:_FILL])
     yield FLOOR, _COUNTED, partial(book.run, operations[_FILL:])
-    for name, commands in (("engine: plain flow", plain), ("engine: every feature", features(_FILL + _COUNTED))):
-        engine = Engine()
-        _apply(engine, [LISTING, *commands[:_FILL]])
-        yield name, _COUNTED, partial(_apply, engine, commands[_FILL:])
+    for name, timed in (("engine: plain flow", _at_one_time(plain)), ("engine: every feature", _features())):
+        engine, counted = Engine(), timed[-_COUNTED:]
+        _apply(engine, timed[:-_COUNTED])
+        yield name, _COUNTED, partial(_apply, engine, counted)
     for requests in (1, _PER_COMMIT):
         sequencer = Sequencer(Engine(), Chain(journal_epoch="bench"), 100_000)
         payloads = [_encoded(commands) for commands in _chunks(plain, requests)]
@@ -212,9 +195,18 @@ def _journal_stages(before: Sequence[bytes], counted: Sequence[bytes]) -> Iterat
         yield name, _COUNTED, partial(work, counted)
 
 
-def _apply(engine: Engine, commands: Sequence[Command]) -> None:
-    for command in commands:
-        engine.apply(command, _TIME)
+def _at_one_time(commands: Sequence[Command]) -> list[Timed]:
+    return [(command, _TIME) for command in (LISTING, *commands)]
+
+
+def _features() -> list[Timed]:
+    flow = FeatureFlow(1)
+    return flow.opening() + flow.next_commands(_FILL + _COUNTED)
+
+
+def _apply(engine: Engine, commands: Sequence[Timed]) -> None:
+    for command, time in commands:
+        engine.apply(command, time)
 
 
 def _sequence(sequencer: Sequencer, payloads: Sequence[bytes], commands_each: int) -> list[bytes]:
@@ -242,79 +234,6 @@ def _encoded(commands: Sequence[Command]) -> bytes:
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[begin : begin + size] for begin in range(0, len(items), size))
-
-
-# The flow with every feature
-
-
-def features(number: int) -> list[Command]:
-    """Accepted commands with everything that an order can have, of accounts with limits and ids of the clients' own."""
-    engine, random, placed, commands = Engine(), Random(1), [1], [_limits(account) for account in _ACCOUNTS]
-    _apply(engine, [LISTING, *commands])
-    for serial in count():
-        if len(commands) == number:
-            break
-        command = _feature(random, serial, placed)
-        outcome = engine.apply(command, _TIME)
-        if isinstance(outcome, Outcome):
-            commands.append(command)
-            placed += [event.order_id for event in outcome.events if isinstance(event, OrderAccepted)]
-    return commands
-
-
-_ACCOUNTS = tuple(f"account-{number}" for number in range(8))
-_MIDDLE = 3_000_000
-
-
-def _limits(account: str) -> Command:
-    return SetAccountLimits(account, 1_000, (SymbolLimits(SYMBOL, 1_000, 10**12, 10**9),))
-
-
-def _feature(random: Random, serial: int, placed: list[int]) -> Command:
-    match random.randrange(10):
-        case 0 | 1:
-            return CancelOrder(placed.pop(random.randrange(len(placed))) if len(placed) > 1 else placed[0])
-        case 2:
-            return AmendOrder(random.choice(placed), quantity=random.randint(1, 100))
-        case 3:
-            return AmendOrder(random.choice(placed), price=_MIDDLE + random.randint(-20, 20))
-        case 4:
-            return AllOrNothing((_order(random, f"{serial}-a"), _order(random, f"{serial}-b")))
-        case _:
-            return _order(random, f"{serial}")
-
-
-def _order(random: Random, name: str) -> PlaceOrder:
-    side, account = random.choice((Side.BUY, Side.SELL)), random.choice(_ACCOUNTS)
-    beyond = 1 if side is Side.BUY else -1
-    rests, takes = _MIDDLE - beyond * random.randint(1, 20), _MIDDLE + beyond * 20
-    quantity, prevention = random.randint(1, 100), random.choice(tuple(SelfTradePrevention))
-
-    def order(
-        kind: OrderType, quantity: int, price: int | None, times: TimeInForce = TimeInForce.GTC, **terms: Any
-    ) -> PlaceOrder:
-        described = Terms(self_trade_prevention=prevention, **terms)
-        return PlaceOrder(SYMBOL, side, kind, quantity, price, times, False, account, name, described)
-
-    match random.randrange(8):
-        case 0:
-            return order(OrderType.LIMIT, quantity, rests, display_quantity=max(1, quantity // 4))
-        case 1:
-            return order(OrderType.STOP_LIMIT, quantity, takes, stop_price=_MIDDLE + beyond * 10)
-        case 2:
-            return order(OrderType.STOP, quantity, None, TimeInForce.IOC, stop_price=_MIDDLE + beyond * 15)
-        case 3:
-            return order(
-                OrderType.LIMIT, quantity, rests, TimeInForce.GTD, expires_at=_TIME + 10**9 + random.randrange(99)
-            )
-        case 4:
-            return order(OrderType.MARKET, 0, None, TimeInForce.IOC, notional=quantity * _MIDDLE)
-        case 5:
-            return order(OrderType.MARKET, quantity, None, TimeInForce.IOC, protection_price=takes)
-        case 6:
-            return order(OrderType.LIMIT, quantity, takes, TimeInForce.FOK)
-        case _:
-            return order(OrderType.LIMIT, quantity, rests)
 
 
 # Keeping and comparing

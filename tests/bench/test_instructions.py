@@ -7,8 +7,7 @@ fails, somebody made the way of every command longer, or shorter: `python -m ben
 
 import pytest
 
-from bench.instructions import FLOOR, counted_apart, counts, differences, executed_by, features, read_kept, this_version
-from contracts.messages import AllOrNothing, AmendOrder, CancelOrder, PlaceOrder, SetAccountLimits, Terms
+from bench.instructions import FLOOR, counted_apart, counts, differences, executed_by, read_kept, this_version
 
 KEPT = {FLOOR: 100.0, "engine": 300.0}
 
@@ -65,17 +64,3 @@ def test_another_version_is_compared_with_its_own_bare_book(floor: float, execut
 def test_a_stage_that_came_or_went_is_named() -> None:
     found = differences({FLOOR: 100.0, "recorder": 5.0}, {"3.11": KEPT}, "3.11")
     assert [line.partition(":")[0] for line in sorted(found)] == ["engine", "recorder"]
-
-
-def test_the_flow_with_every_feature_has_every_feature() -> None:
-    commands = features(2_000)
-    assert {type(command) for command in commands} == {
-        AllOrNothing,
-        AmendOrder,
-        CancelOrder,
-        PlaceOrder,
-        SetAccountLimits,
-    }
-    terms = [command.terms for command in commands if isinstance(command, PlaceOrder) and command.terms]
-    for name in Terms.__struct_fields__:
-        assert any(getattr(each, name) != getattr(Terms(), name) for each in terms), name
