@@ -105,7 +105,8 @@ def _run(scale: Scale, arguments: argparse.Namespace) -> None:
 def _write(rows: Sequence[Row], machine: Mapping[str, str], made: Mapping[str, Any]) -> None:
     DEFAULT_JSON.write_bytes(as_json(rows, machine, made))
     plots.draw(rows, DEFAULT_JSON.parent)
-    DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, f"Figures of {made['made_at']}", plots.PICTURES))
+    title = f"Figures of {made['made_at']}{', of a quick run' if made['quick'] else ''}"
+    DEFAULT_JSON.with_suffix(".md").write_text(markdown(rows, machine, title, plots.PICTURES))
 
 
 def forget_settings() -> None:

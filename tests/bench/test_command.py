@@ -86,3 +86,4 @@ def test_everything_that_is_written(measured: list[str], monkeypatch: pytest.Mon
     monkeypatch.setattr(command, "ROOT", tmp_path)
     assert command.run(parsed("--write", "--quick")) == 0
     assert {each.name for each in tmp_path.iterdir()} == {"latest.json", "latest.md", "ratios.svg", "latency.svg"}
+    assert (tmp_path / "latest.md").read_text().splitlines()[0].endswith(", of a quick run")
