@@ -1,9 +1,9 @@
 """One commit at a time onto the journal, fenced, and never in doubt: a write ends when its result is certain."""
 
 import asyncio
-import json
 import logging
 
+import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
@@ -21,6 +21,21 @@ _RETRY_ACK_TIMEOUT_SECONDS = 0.5
 """Once one was lost the journal's leader has perhaps gone, and the next is to be found soon. Trying is harmless."""
 _RETRY_SECONDS = 0.1
 _ANSWER_SECONDS = 1.0
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = "refused"
+
+
+class _Acknowledgement(msgspec.Struct):
+    """JetStream's, as far as it is looked at."""
+
+    seq: int = 0
+    error: _Error | None = None
+
+
+_decoder = msgspec.json.Decoder(_Acknowledgement)
 
 
 class Fenced(Exception):
@@ -95,18 +110,18 @@ async def _attempt(connection: Client, sequence: int, payload: bytes, timeout: f
         return "not connected"
     try:
         reply = await connection.request(JOURNAL, payload, timeout=timeout, headers=fence(sequence))
-        acknowledgement = json.loads(reply.data)
+        acknowledgement = _decoder.decode(reply.data)
     except NoRespondersError:
         return await _check_end(connection, sequence)
-    except (NatsError, TimeoutError, ValueError) as error:
+    except (NatsError, TimeoutError, msgspec.DecodeError) as error:
         return str(error) or type(error).__name__
-    if "error" not in acknowledgement:
-        if acknowledgement["seq"] != sequence:
-            raise JournalCut(f"commit {sequence} was stored as sequence {acknowledgement['seq']}")
+    if acknowledgement.error is None:
+        if acknowledgement.seq != sequence:
+            raise JournalCut(f"commit {sequence} was stored as sequence {acknowledgement.seq}")
         return None
-    if acknowledgement["error"].get("err_code") == WRONG_LAST_SEQUENCE:
+    if acknowledgement.error.err_code == WRONG_LAST_SEQUENCE:
         return await _compare(connection, sequence, payload)
-    return str(acknowledgement["error"].get("description", acknowledgement["error"]))
+    return acknowledgement.error.description
 
 
 async def _compare(connection: Client, sequence: int, payload: bytes) -> str | None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import (
@@ -175,13 +175,15 @@ class NatsClient(Client):
 class _Parser(Parser):
     """nats-py's, which is given only what is not a whole message without headers.
 
-    After each read it is the others' turn. nats-py goes on until nothing is left to read: in a flood of requests so
-    long that an answer, which takes several turns of the event loop, comes a second late (docs/decisions/0027).
+    After a read that leaves more to read it is the others' turn. nats-py goes on until nothing is left: in a flood of
+    requests so long that an answer, which takes several turns of the event loop, comes a second late
+    (docs/decisions/0027).
     """
 
     nc: NatsClient
 
     async def parse(self, data: bytes = b"") -> None:
+        has_more = len(data) >= DEFAULT_BUFFER_SIZE
         if self.state == AWAITING_MSG_PAYLOAD:
             missing = self.needed + CRLF_SIZE - len(self.buf)
             await super().parse(data[:missing])
@@ -193,7 +195,8 @@ class _Parser(Parser):
             rest = await self._hand_over_messages(data)
             if rest < len(data):
                 await super().parse(data[rest:])
-        await asyncio.sleep(0)
+        if has_more:
+            await asyncio.sleep(0)
 
     async def _hand_over_messages(self, data: bytes) -> int:
         """Those at the front, up to whatever else comes. Returns where that begins."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from nats.aio.client import DEFAULT_BUFFER_SIZE
 from nats.aio.subscription import Subscription
 from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -81,6 +82,17 @@ async def test_what_a_listener_raises_is_logged_and_the_next_is_heard(caplog: py
         await client._ps.parse(b"ree\r\n")
     assert heard == [b"one", b"two", b"three"]
     assert [record.getMessage() for record in caplog.records] == ["a message on a could not be handled"] * 3
+
+
+@pytest.mark.parametrize(("size", "turns"), [(DEFAULT_BUFFER_SIZE, 1), (DEFAULT_BUFFER_SIZE - 1, 0)])
+async def test_when_there_is_more_to_read_it_is_the_others_turn_first(size: int, turns: int) -> None:
+    client, ear, others = NatsClient(), Ear(), Ear()
+    client.listeners["1"] = ear
+    line = b"MSG a 1 4\r\nones\r\n"
+    asyncio.get_running_loop().call_soon(others, "", "", b"", None)
+    await client._ps.parse((line * (size // len(line) + 1))[:size])
+    assert len(others.heard) == turns
+    assert len(ear.heard) == size // len(line)
 
 
 # On a server
