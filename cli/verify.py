@@ -36,6 +36,7 @@ from recorder.rows import (
     Fold,
     InstrumentRow,
     KillSwitchRow,
+    OpenOrderRow,
     OrderEventRow,
     OrderRow,
     PositionRow,
@@ -286,6 +287,7 @@ def _tables(fold: Fold) -> list[_Table]:
     limits = (row for rows in fold.symbol_limits.values() for row in rows)
     return [
         _Table("orders", OrderRow.__struct_fields__, 1, orders),
+        _Table("open_orders", OpenOrderRow._fields, 1, sorted(fold.open_orders())),
         _Table("order_events", OrderEventRow._fields, 3, sorted(fold.order_events)),
         _Table("candles", CandleRow._fields, 3, sorted(fold.candles())),
         _Table("instruments", InstrumentRow.__struct_fields__, 1, map(astuple, fold.listed())),

@@ -61,6 +61,10 @@ def accepted_terms(command: PlaceOrder, time: int) -> Terms | None:
     return replace(command.terms or Terms(), expires_at=(time // DAY + 1) * DAY)
 
 
+OPEN_STATUSES = (OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED)
+"""Of orders that may still trade."""
+
+
 def resting_status(quantity: int, filled_quantity: int) -> OrderStatus:
     """The status of an order that nobody canceled."""
     if filled_quantity == quantity:

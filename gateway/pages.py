@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from contracts.messages import DEFAULT_ACCOUNT, OrderStatus
+from contracts.orders import OPEN_STATUSES
 from entry.commands import SIDES, choice, is_name, is_symbol, order_id
 from entry.problems import declined, quoted
 from entry.values import MOMENT_PATTERN
@@ -55,10 +56,17 @@ def orders_page(query: Query) -> Page:
     if "symbol" in query:
         conditions.append(("o.symbol = ?", symbol_filter(query["symbol"])))
     if "status" in query:
-        conditions.append(("o.status = ?", choice(query["status"], STATUSES, "status").value))
+        conditions.append(_status_condition(choice(query["status"], STATUSES, "status")))
     if "side" in query:
         conditions.append(("o.side = ?", choice(query["side"], SIDES, "side").value))
     return Page(tuple(conditions), page_limit(query), _before(query))
+
+
+def _status_condition(status: OrderStatus) -> tuple[str, object]:
+    """Open orders are few among all, and listed apart; no index finds them (docs/decisions/0032)."""
+    if status in OPEN_STATUSES:
+        return "o.status = ? AND o.order_id IN (SELECT order_id FROM open_orders)", status.value
+    return "o.status = ?", status.value
 
 
 def trades_page(query: Query) -> Page:

@@ -51,7 +51,7 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from contracts.orders import attributed, closed_status, placed_order, resting_status
+from contracts.orders import OPEN_STATUSES, attributed, closed_status, placed_order, resting_status
 
 CANDLE_LENGTHS = tuple(INTERVALS[name] // 1_000_000 for name in ("1s", "1m", "1h"))
 """In seconds: the candles that are stored, of which all others are made."""
@@ -146,6 +146,12 @@ class DeadMansSwitchRow(NamedTuple):
     deadline: int | None
     updated_at: int
     sequence: int
+
+
+class OpenOrderRow(NamedTuple):
+    """An order that is open or partially filled."""
+
+    order_id: int
 
 
 class InstrumentRow(Struct, gc=False):
@@ -326,6 +332,10 @@ class Fold:
             if filled := order.filled_quantity:
                 totals[order.account, order.symbol] += filled if order.side is Side.BUY else -filled
         return [PositionRow(account, symbol, quantity) for (account, symbol), quantity in totals.items()]
+
+    def open_orders(self) -> list[OpenOrderRow]:
+        """Those of the orders placed within the fold that are still open at its end."""
+        return [OpenOrderRow(order_id) for order_id, order in self.orders.items() if order.status in OPEN_STATUSES]
 
     def listed(self) -> list[InstrumentRow]:
         """Of a fold that begins with the first commit: every instrument as it is."""

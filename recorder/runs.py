@@ -10,10 +10,11 @@ from contracts.messages import Commit
 from recorder.rows import Fold
 from recorder.store import Position
 
-MAX_COMMITS = 2_000
-MAX_COMMANDS = 10_000
-MAX_BYTES = 4 * 1024 * 1024
-"""A run holds at most this much and one commit: a transaction of about a tenth of a second."""
+MAX_COMMITS = 8_000
+MAX_COMMANDS = 40_000
+MAX_BYTES = 16 * 1024 * 1024
+"""A run holds at most this much and one commit: a transaction of about half a second. An order whose whole life is in
+one run is written once, so larger runs write less; what they may hold is in memory twice (docs/decisions/0032)."""
 _COMMANDS_AT_ONCE = 500
 _PAUSE_SECONDS_PER_COMMIT = 0.004  # of these and of the broadcaster's, docs/decisions/0020
 _LONGEST_PAUSE_SECONDS = 0.03
@@ -50,6 +51,7 @@ class Runs:
         """`last_trade_id`: of the trades recorded so far."""
         self._run = Run(last_trade_id)
         self._commands_in_a_row = 0
+        self._taken_at = 0.0
         self._has_some = asyncio.Event()
         self._is_full = asyncio.Event()
         self._is_taken = asyncio.Event()
@@ -71,6 +73,7 @@ class Runs:
         """The next run; waits until there is one."""
         await self._has_some.wait()
         run, self._run = self._run, Run(self._run.fold.last_trade_id)
+        self._taken_at = asyncio.get_running_loop().time()
         self._has_some.clear()
         self._is_full.clear()
         self._is_taken.set()
@@ -88,11 +91,12 @@ class Runs:
     async def pause(self, after: Run) -> None:
         """Let the next run grow a little when commits come fast: fewer transactions, at little delay.
 
-        A lone commit is hardly delayed, and a full run not at all.
+        A lone commit is hardly delayed, and a full run not at all. The time that recording took counts: while Postgres
+        is slow, the next run has grown meanwhile.
         """
         seconds = min(len(after.fold.commits) * _PAUSE_SECONDS_PER_COMMIT, _LONGEST_PAUSE_SECONDS)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(self._taken_at + seconds):
                 await self._is_full.wait()
         except TimeoutError:
             return

@@ -7,6 +7,7 @@ import asyncpg
 from msgspec.structs import astuple
 
 from contracts.messages import CancelReason, OrderStatus
+from contracts.orders import OPEN_STATUSES
 from recorder.rows import (
     PLAIN_COLUMNS,
     AccountLimitsRow,
@@ -16,6 +17,7 @@ from recorder.rows import (
     Fold,
     InstrumentRow,
     KillSwitchRow,
+    OpenOrderRow,
     OrderChange,
     OrderEventRow,
     OrderRow,
@@ -31,8 +33,11 @@ _CONNECT_SECONDS = 5
 _POSTGRES_EPOCH = 946_684_800_000_000
 """2000-01-01, where Postgres's times begin, in microseconds since 1970."""
 _NEGATIVE = 0x4000
+_ZERO = struct.pack("!hhhh", 0, -1, 0, 0)
 
 _ADD_POSITION = "on conflict (account, symbol) do update set quantity = positions.quantity + excluded.quantity"
+
+_OPEN = ", ".join(f"'{status.value}'" for status in OPEN_STATUSES)
 
 # What an order was placed with is kept when it changes for the first time.
 _CHANGE_ORDERS = f"""
@@ -74,7 +79,10 @@ with change as (
         sequence = change.sequence
     from change
     where orders.order_id = change.order_id
-    returning orders.account, orders.symbol, orders.side, change.added_quantity
+    returning orders.order_id, orders.account, orders.symbol, orders.side, orders.status, change.added_quantity
+), closed as (
+    delete from open_orders using changed
+    where open_orders.order_id = changed.order_id and changed.status not in ({_OPEN})
 ), moved as (
     insert into positions (account, symbol, quantity)
     select account, symbol, sum(case side when 'buy' then added_quantity else -added_quantity end)
@@ -136,6 +144,7 @@ async def write_rows(connection: asyncpg.Connection, fold: Fold) -> None:
     """Everything that the commits lead to. Raises Refused when Postgres lacks what they build upon."""
     await _copy(connection, "trades", TradeRow._fields, fold.trades)
     await _copy_orders(connection, fold)
+    await _copy_open_orders(connection, fold)
     await _copy(connection, "order_events", OrderEventRow._fields, fold.order_events)
     await _change_orders(connection, list(fold.changes.values()))
     await _write_columns(connection, _ADD_POSITIONS, fold.positions())
@@ -157,6 +166,10 @@ async def _copy_orders(connection: asyncpg.Connection, fold: Fold) -> None:
     await _copy(connection, "orders", PLAIN_COLUMNS, plain)
     others = [astuple(fold.orders[order_id]) for order_id in special & fold.orders.keys()]
     await _copy(connection, "orders", OrderRow.__struct_fields__, others)
+
+
+async def _copy_open_orders(connection: asyncpg.Connection, fold: Fold) -> None:
+    await _copy(connection, "open_orders", OpenOrderRow._fields, fold.open_orders())
 
 
 async def _write_columns(
@@ -217,14 +230,16 @@ def _decode_time(wire: tuple[int]) -> int:
 
 def encode_numeric(value: int) -> bytes:
     """Postgres's binary numeric: number of digits, weight of the first, sign, scale; then digits to the base 10000."""
-    sign = 0 if value >= 0 else _NEGATIVE
-    value = abs(value)
+    if not value:  # most orders have not been filled
+        return _ZERO
+    sign, value = (0, value) if value > 0 else (_NEGATIVE, -value)
     digits = []
     while value:
-        value, digit = divmod(value, 10_000)
-        digits.append(digit)
+        digits.append(value % 10_000)
+        value //= 10_000
+    digits.reverse()
     count = len(digits)
-    return struct.pack(f"!hhhh{count}h", count, count - 1, sign, 0, *reversed(digits))
+    return struct.pack(f"!hhhh{count}h", count, count - 1, sign, 0, *digits)
 
 
 def decode_numeric(wire: bytes) -> int:

@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from contracts.commits import GENESIS_HASH
 from contracts.messages import CancelReason, OrderStatus, Side
+from contracts.orders import OPEN_STATUSES
 from recorder import archive, store, tables
 from recorder.rows import (
     AccountLimitsRow,
@@ -25,6 +26,7 @@ from recorder.rows import (
     Fold,
     InstrumentRow,
     KillSwitchRow,
+    OpenOrderRow,
     OrderChange,
     OrderEventRow,
     OrderRow,
@@ -42,6 +44,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "journal_commits": CommitRow._fields,
     "trades": TradeRow._fields,
     "orders": OrderRow.__struct_fields__,
+    "open_orders": OpenOrderRow._fields,
     "order_events": OrderEventRow._fields,
     "positions": PositionRow._fields,
     "candles": CandleRow._fields,
@@ -61,6 +64,7 @@ def expected_tables(fold: Fold) -> dict[str, list[Row]]:
         "journal_commits": [tuple(row) for row in fold.commits],
         "trades": [tuple(row) for row in fold.trades],
         "orders": [astuple(row) for row in fold.orders.values()],
+        "open_orders": [tuple(row) for row in fold.open_orders()],
         "order_events": [tuple(row) for row in fold.order_events],
         "positions": [tuple(row) for row in fold.positions()],
         "candles": [tuple(row) for row in fold.candles()],
@@ -392,6 +396,8 @@ class SimulatedSession:
         order.status = _status(order, change)
         order.reason, order.updated_at, order.sequence = change.reason, change.updated_at, change.sequence
         orders[change.order_id] = astuple(order)
+        if order.status not in OPEN_STATUSES:
+            self._server.tables["open_orders"].pop(change.order_id, None)
         if change.added_quantity:
             signed = change.added_quantity if order.side == Side.BUY else -change.added_quantity
             self._server.upsert("positions", (order.account, order.symbol, signed), _added)

@@ -145,6 +145,11 @@ def test_an_untouched_exchange_is_identical(traded: Stack) -> None:
             "volume is 500000001, the journal gives 500000000",
         ),
         (
+            "insert into open_orders values (999)",
+            "delete from open_orders where order_id = 999",
+            "Postgres table open_orders: a row that the journal does not give: order_id 999",
+        ),
+        (
             "update positions set quantity = 0 where account = 'anna'",
             "update positions set quantity = 100000000 where account = 'anna'",
             "Postgres table positions, account anna, symbol BTC-USD: quantity is 0, the journal gives 100000000",

@@ -121,11 +121,13 @@ async def test_pages_newest_first(history: History, writer: asyncpg.Connection) 
         ({"symbol": "TIN", "status": "partially_filled", "side": "BUY"}, 1),
         ({"symbol": "GOLD"}, 0),
         ({"status": "open"}, 0),
+        ({"status": "canceled"}, 0),
         ({"side": "-1"}, 0),
     ],
 )
 async def test_filters(history: History, writer: asyncpg.Connection, query: dict[str, str], count: int) -> None:
     await insert(writer, "orders", ORDER)
+    await insert(writer, "open_orders", {"order_id": ORDER["order_id"]})
     assert len((await history.orders(orders_page(query)))[0]) == count
 
 

@@ -21,9 +21,16 @@ def test_filters_become_numbered_conditions() -> None:
         {"account": "bob", "symbol": "TIN", "status": "OPEN", "side": "1", "cursor": cursor_after(9), "limit": "5"}
     )
     where, arguments = page.where("o.order_id")
-    assert where == ("WHERE o.account = $1 AND o.symbol = $2 AND o.status = $3 AND o.side = $4 AND o.order_id < $5")
+    assert where == (
+        "WHERE o.account = $1 AND o.symbol = $2 AND o.status = $3 AND o.order_id IN (SELECT order_id FROM open_orders) "
+        "AND o.side = $4 AND o.order_id < $5"
+    )
     assert arguments == ["bob", "TIN", "open", "buy", 9]
     assert page.limit == 5
+
+
+def test_closed_orders_are_not_looked_for_among_the_open_ones() -> None:
+    assert orders_page({"status": "expired"}).where("o.order_id") == ("WHERE o.status = $1", ["expired"])
 
 
 def test_a_client_order_id_is_a_name_within_an_account() -> None:

@@ -63,6 +63,32 @@ async def test_a_database_of_version_1_tells_all_of_the_past_and_goes_on(
     store.close()
 
 
+async def test_a_database_of_version_2_learns_what_is_open_and_goes_on(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = rich_journal(4, 3000)[0].written
+    rows, position = fold(written[:-100])
+    second = migrations()[:2]
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "migrations", lambda: second)
+        patch.setattr("recorder.tables._copy_open_orders", _nothing)
+        earlier = Store(database)
+        await earlier.open()
+        await earlier.record(rows, position)
+        earlier.close()
+    store = Store(database)
+    await store.open()
+    assert rows.open_orders()
+    assert await tables(database) == expected(written[:-100])
+    await store.record(*fold(written[-100:], store.last_trade_id))
+    assert await tables(database) == expected(written)
+    store.close()
+
+
+async def _nothing(*_: object) -> None:
+    return
+
+
 async def test_a_migrated_database_is_not_rebuilt_again(database: str, only_version_1: pytest.MonkeyPatch) -> None:
     written = rich_journal(4)[0].written
     await record_as_version_1(database, written)

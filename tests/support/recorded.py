@@ -19,6 +19,7 @@ from recorder.rows import (
     Fold,
     InstrumentRow,
     KillSwitchRow,
+    OpenOrderRow,
     OrderEventRow,
     OrderRow,
     PositionRow,
@@ -35,6 +36,7 @@ Tables = dict[str, list[tuple[object, ...]]]
 _COLUMNS = {
     "journal_commits": CommitRow._fields,
     "orders": OrderRow.__struct_fields__,
+    "open_orders": OpenOrderRow._fields,
     "order_events": OrderEventRow._fields,
     "trades": TradeRow._fields,
     "candles": CandleRow._fields,
@@ -64,6 +66,7 @@ def expected(written: Sequence[Written]) -> Tables:
     return {
         "journal_commits": list(rows.commits),
         "orders": [astuple(rows.orders[order_id]) for order_id in sorted(rows.orders)],
+        "open_orders": sorted(rows.open_orders()),
         "order_events": sorted(rows.order_events),
         "trades": list(rows.trades),
         "candles": sorted(rows.candles()),
@@ -91,7 +94,9 @@ async def tables(database: str) -> Tables:
         return {
             table: [
                 tuple(row)
-                for row in await connection.fetch(f"select {', '.join(columns)} from {table} order by 1, 2, 3")
+                for row in await connection.fetch(
+                    f"select {', '.join(columns)} from {table} order by {', '.join(columns[:3])}"
+                )
             ]
             for table, columns in _COLUMNS.items()
         }
