@@ -233,7 +233,7 @@ class StoreMeasurements:
                 while self._positions.said[-1][1] < self._end:
                     samples.append((self._positions.said[-1][1], process.memory_info().rss / _MEGABYTE))
                     await asyncio.sleep(0.02)
-        tenths = [_most(samples, self._end * tenth / 10, self._end * (tenth + 1) / 10) for tenth in range(10)]
+        tenths = [highest(samples, self._end * tenth / 10, self._end * (tenth + 1) / 10) for tenth in range(10)]
         return Row(
             f"Recorder, catching up with {trades:,} trades: memory in the last tenth",
             "its own in the second tenth",
@@ -250,7 +250,7 @@ def _processor(processes: Sequence[psutil.Process]) -> float:
     return float(sum(each.user + each.system for each in times))
 
 
-def _most(samples: Sequence[tuple[int, float]], begin: float, end: float) -> float:
+def highest(samples: Sequence[tuple[int, float]], begin: float, end: float) -> float:
     """Of the samples in that part of the journal; of all up to there when none was taken in it."""
     within = [memory for sequence, memory in samples if begin <= sequence < end]
     return max(within or [memory for sequence, memory in samples if sequence < end] or [samples[0][1]])
