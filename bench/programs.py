@@ -119,11 +119,13 @@ async def listens(plan: NatsPlan) -> bool:
 
 
 @asynccontextmanager
-async def whole_stack(folder: Path, *more: str, **settings: str) -> AsyncIterator[RunFile]:
+async def whole_stack(
+    folder: Path, *more: str, launcher: tuple[str, ...] = ("cli.main",), **settings: str
+) -> AsyncIterator[RunFile]:
     """Everything, as `pricetime up` runs it, with `more` options and these settings. Gives the addresses."""
     data = folder / "stack"
     options = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0", *more)
-    program = python("cli.main", "up", "--data", str(data), *options, fds=(), **settings)
+    program = python(*launcher, "up", "--data", str(data), *options, fds=(), **settings)
 
     async def is_ready() -> bool:
         try:
