@@ -7,7 +7,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from nats.aio.client import Client
 
 from broadcaster.access import Doorkeeper
 from broadcaster.account_updates import AccountUpdates
@@ -32,6 +31,7 @@ from entry.position import Position
 from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
 from runtime.keys import Keys, check_binding
+from runtime.nats_client import NatsClient
 from runtime.server import listening_socket
 from runtime.service import Refused, first_of, run
 from runtime.settings import Settings
@@ -57,7 +57,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await _serve(settings, listening, connecting.result(), stop)
 
 
-async def _serve(settings: Settings, listening: socket.socket, connection: Client, stop: asyncio.Event) -> None:
+async def _serve(settings: Settings, listening: socket.socket, connection: NatsClient, stop: asyncio.Event) -> None:
     live = Live()
     snapshots = snapshot_files(Path(settings.data_dir, "broadcaster"))
     origins = Origins(settings.allowed_hosts, settings.cors_origins)
@@ -103,7 +103,7 @@ class _Market:
     settings: Settings
     live: Live
     snapshots: SnapshotFiles
-    connection: Client
+    connection: NatsClient
 
     async def show(self) -> None:
         live, connection = self.live, self.connection
@@ -125,7 +125,7 @@ class _Market:
 class _Counter:
     """Where orders are taken."""
 
-    def __init__(self, settings: Settings, live: Live, connection: Client, listening: socket.socket) -> None:
+    def __init__(self, settings: Settings, live: Live, connection: NatsClient, listening: socket.socket) -> None:
         self._settings = settings
         self._live = live
         self._connection = connection
@@ -160,7 +160,7 @@ class _Counter:
             await self._trading.settled(SETTLE_SECONDS)
 
 
-def _exchange(settings: Settings, live: Live, connection: Client, matcher: MatcherClient) -> Exchange:
+def _exchange(settings: Settings, live: Live, connection: NatsClient, matcher: MatcherClient) -> Exchange:
     position = Position()
     history = LiveHistory(live, position)
     return Exchange(

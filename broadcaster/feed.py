@@ -6,7 +6,7 @@ was, the same way as one that comes back and names the last trade it saw. Who fa
 dropped, so a slow client costs a position in a list and nothing else. No I/O here: an Outlet does that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol
 
 import msgspec
@@ -115,7 +115,7 @@ class TradeFeed:
         self.last_id = last_id
         self._kept = kept
         self._trades: list[tuple[str, bytes]] = []
-        self._watchers: dict[tuple[str | None, Form], set[TradeWatcher]] = {}
+        self._watchers: dict[Form, dict[str | None, set[TradeWatcher]]] = {}
 
     @property
     def first_id(self) -> int:
@@ -123,11 +123,11 @@ class TradeFeed:
         return self.last_id - len(self._trades) + 1
 
     def __len__(self) -> int:
-        return sum(map(len, self._watchers.values()))
+        return sum(map(self.clients, self._watchers))
 
     def clients(self, form: Form) -> int:
         """Those who get trades in this form."""
-        return sum(len(group) for (_, each), group in self._watchers.items() if each is form)
+        return sum(map(len, self._watchers.get(form, {}).values()))
 
     def join(
         self,
@@ -144,33 +144,34 @@ class TradeFeed:
             raise Gap(self.first_id)
         watcher = TradeWatcher(outlet, symbol, after, form, too_slow)
         outlet.on_ready = lambda: self._catch_up(watcher)
-        self._watchers.setdefault((symbol, form), set()).add(watcher)
+        self._watchers.setdefault(form, {}).setdefault(symbol, set()).add(watcher)
         self._catch_up(watcher)
         return watcher
 
     def leave(self, watcher: TradeWatcher) -> None:
         watcher.outlet.on_ready = None
-        group = self._watchers[watcher.symbol, watcher.form]
-        group.discard(watcher)
-        if not group:
-            del self._watchers[watcher.symbol, watcher.form]
+        groups = self._watchers[watcher.form]
+        groups[watcher.symbol].discard(watcher)
+        if not groups[watcher.symbol]:
+            del groups[watcher.symbol]
 
     def publish(self, trades: list[tuple[str, bytes]]) -> None:
-        """The next trades, in order: symbol and JSON of each."""
+        """The next trades, in order: symbol and JSON of each. Symbols without any of them cost nothing."""
         before = self.last_id
         self._trades += trades
         self.last_id += len(trades)
-        if len(self._trades) >= self._kept + _SLACK:
+        is_full = len(self._trades) >= self._kept + _SLACK
+        if is_full:
             del self._trades[: -self._kept]
-        formed: dict[Form, list[tuple[str, bytes]]] = {}
-        for (symbol, form), group in self._watchers.items():
-            if form not in formed:
-                formed[form] = [(name, form(text)) for name, text in trades]
-            _hand_out(group, _joined(formed[form], symbol), before)
-            self._drop_slow(group)
+        for form, groups in self._watchers.items():
+            for symbol, joined in _by_symbol(trades, form, groups).items():
+                _hand_out(groups[symbol], joined, before)
+        if is_full:
+            self._drop_slow()
 
-    def _drop_slow(self, group: set[TradeWatcher]) -> None:
-        for watcher in group:
+    def _drop_slow(self) -> None:
+        groups = (group for groups in self._watchers.values() for group in groups.values())
+        for watcher in [each for group in groups for each in group]:
             if watcher.lagging and watcher.after + 1 < self.first_id:
                 watcher.outlet.goodbye(watcher.too_slow(watcher.after))
 
@@ -191,10 +192,24 @@ def _joined(frames: list[tuple[str, bytes]], symbol: str | None) -> bytes:
     return b"".join(each for name, each in frames if name == symbol)
 
 
+def _by_symbol(trades: list[tuple[str, bytes]], form: Form, watched: Container[str | None]) -> dict[str | None, bytes]:
+    """What is new for each group that watches some of it; None stands for all symbols."""
+    everyone = None in watched
+    frames: dict[str | None, list[bytes]] = {None: []} if everyone else {}
+    for symbol, text in trades:
+        is_watched = symbol in watched
+        if not (everyone or is_watched):
+            continue
+        formed = form(text)
+        if everyone:
+            frames[None].append(formed)
+        if is_watched:
+            frames.setdefault(symbol, []).append(formed)
+    return {symbol: b"".join(each) for symbol, each in frames.items() if each}
+
+
 def _hand_out(group: set[TradeWatcher], joined: bytes, before: int) -> None:
     """The same new bytes to everyone who has all trades up to `before`."""
-    if not joined:
-        return
     for watcher in group:
         if watcher.lagging:
             continue

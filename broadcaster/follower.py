@@ -7,6 +7,7 @@ tickers and candles are shown at intervals.
 import asyncio
 import logging
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 from nats.aio.client import Client
@@ -15,7 +16,7 @@ from nats.js.errors import NotFoundError
 
 from broadcaster.account_updates import AccountUpdates
 from broadcaster.feed import frame
-from broadcaster.live import Live
+from broadcaster.live import SYMBOLS_AT_ONCE, Live
 from broadcaster.market import News
 from broadcaster.messages import heartbeat
 from broadcaster.publishing import publish
@@ -126,9 +127,11 @@ async def show_books(live: Live, connection: Client) -> None:
     while True:
         live.depths.publish()
         if connection.is_connected:  # what is published while disconnected would arrive late, and be wrong by then
-            for symbol in _to_show(live):
+            for number, symbol in enumerate(_to_show(live), 1):
                 book = _encoder.encode(live.depth(symbol, BOOK_LEVELS))
                 await connection.publish(market_book(symbol), book)
+                if number % SYMBOLS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # with thousands of symbols, what is new must not wait for all of them
         due = max(due + BOOK_SECONDS, loop.time())
         await asyncio.sleep(due - loop.time())
 
@@ -147,11 +150,13 @@ async def show_tickers_and_candles(live: Live, connection: Client) -> None:
     due = loop.time()
     turn = 0
     while True:
-        live.show_tickers()
+        for _ in live.show_tickers():
+            await asyncio.sleep(0)
         if turn % TICKERS_PER_SECOND == 0:
-            publications = [*live.show_candles(), *live.tickers_for_nats()]
-            if connection.is_connected:
-                await publish(connection, publications)
+            for publications in chain(live.show_candles(), live.tickers_for_nats()):
+                if connection.is_connected:
+                    await publish(connection, publications)
+                await asyncio.sleep(0)
         turn += 1
         due = max(due + 1 / TICKERS_PER_SECOND, loop.time())
         await asyncio.sleep(due - loop.time())

@@ -248,10 +248,12 @@ class ConflatedFeed(Generic[Key]):
     def __len__(self) -> int:
         return sum(map(len, self._watchers.values()))
 
-    @property
-    def keys(self) -> set[Key | None]:
-        """What is watched."""
-        return set(self._watchers)
+    def watched(self, keys: set[Key]) -> set[Key]:
+        """Those of the keys that somebody watches."""
+        return set(keys) if None in self._watchers else {key for key in keys if key in self._watchers}
+
+    def is_watched(self, key: Key) -> bool:
+        return key in self._watchers or None in self._watchers
 
     def join(self, outlet: Outlet, key: Key | None) -> ConflatedWatcher[Key]:
         watcher = ConflatedWatcher(outlet, key)

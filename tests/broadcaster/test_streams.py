@@ -249,7 +249,9 @@ def test_too_many_slots_waiting_end_a_client() -> None:
     for number in range(4):
         feed.publish("a", number, slot_frame("a", number))
     assert [each.close_code for each in client.farewells] == [4008]
-    assert feed.keys == {"a"}
+    assert feed.watched({"a", "b"}) == {"a"}
+    assert feed.is_watched("a")
+    assert not feed.is_watched("b")
 
 
 # Orders
