@@ -7,7 +7,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from broadcaster.access import Doorkeeper
 from broadcaster.account_updates import AccountUpdates
 from broadcaster.application import Application

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -36,6 +35,7 @@ from contracts.messages import (
 from contracts.subjects import MATCHER_TAKEN_OVER, ORDERS_SUBMIT
 from entry.admission import CANCEL_ROOM
 from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined
+from runtime.nats_client import NatsClient
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class MatcherClient:
     """One per process. `start` it, keep `run` running, then any number of `submit` at once."""
 
     def __init__(
-        self, connection: Client, timeout_seconds: float, max_waiting: int, retry_seconds: float = math.inf
+        self, connection: NatsClient, timeout_seconds: float, max_waiting: int, retry_seconds: float = math.inf
     ) -> None:
         self._connection = connection
         self._timeout = timeout_seconds
@@ -130,7 +130,7 @@ class MatcherClient:
 
     async def start(self) -> None:
         self._inbox = self._connection.new_inbox()
-        await self._connection.subscribe(f"{self._inbox}.*", cb=self._on_reply, pending_bytes_limit=-1)
+        await self._connection.listen(f"{self._inbox}.*", self._on_reply)
         await self._connection.subscribe(MATCHER_TAKEN_OVER, cb=self._on_taken_over)
 
     async def submit(self, command: ClientCommand) -> Decided:
@@ -225,17 +225,17 @@ class MatcherClient:
             waiting.unanswered -= 1
         self._unsent += batch
 
-    async def _on_reply(self, message: Msg) -> None:
-        sent = self._sent.pop(int(message.subject.rsplit(".", 1)[-1]), None)
+    def _on_reply(self, subject: str, _: str, content: bytes, headers: dict[str, str] | None) -> None:
+        sent = self._sent.pop(int(subject.rsplit(".", 1)[-1]), None)
         if sent is None:
             return  # too late: it was given up as unknown
-        if message.headers and message.headers.get("Status") == "503":
+        if headers and headers.get("Status") == "503":
             self._not_received(sent.batch)  # no responders: the broker says so
             self._silent_since = math.inf
             return
         self._silent_since = self._loop.time() if self._sent else math.inf
         try:
-            reply = _decoder.decode(message.data)
+            reply = _decoder.decode(content)
             if isinstance(reply, RequestRefused):
                 self._on_turned_away(sent, reply)
             else:

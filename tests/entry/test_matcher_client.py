@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats.aio.msg import Msg
 
 import entry.matcher_client
 from contracts.messages import (
@@ -144,6 +143,8 @@ class Silent:
 
     async def subscribe(self, *_: object, **__: object) -> None: ...
 
+    async def listen(self, *_: object) -> None: ...
+
     async def publish(self, _: str, __: bytes, reply: str) -> None:
         self.sent.append(reply)
 
@@ -174,9 +175,9 @@ async def test_while_the_matcher_is_silent_one_command_tries_and_the_others_are_
     await asyncio.gather(trying, second, another, return_exceptions=True)
 
 
-async def answer(client: MatcherClient, reply_to: str, result: Result) -> None:
+def answer(client: MatcherClient, reply_to: str, result: Result) -> None:
     payload = msgspec.msgpack.encode(Answer((AnswerPart(1, 1, (result,)),)))
-    await client._on_reply(Msg(_client=None, subject=reply_to, data=payload))  # type: ignore[arg-type]
+    client._on_reply(reply_to, "", payload, None)
 
 
 async def sent_twice(client: MatcherClient, connection: Silent, command: ClientCommand) -> "asyncio.Task[Decided]":
@@ -202,12 +203,12 @@ async def test_a_refusal_does_not_count_while_another_attempt_may_be_accepted(fi
     connection: Any = Silent([])
     client = MatcherClient(connection, 5.0, max_waiting=10, retry_seconds=1.0)
     deciding = await sent_twice(client, connection, NAMED)
-    await answer(client, connection.sent[first], REFUSED)
+    answer(client, connection.sent[first], REFUSED)
     client._repeat(float("inf"))
     await asyncio.sleep(0)
     assert not deciding.done()
     assert client._pending == [], "a third attempt is one more that may be accepted"
-    await answer(client, connection.sent[1 - first], then)
+    answer(client, connection.sent[1 - first], then)
     assert (await deciding).result == then
 
 
@@ -215,7 +216,7 @@ async def test_a_refusal_is_unknown_when_another_attempt_is_never_answered() -> 
     connection: Any = Silent([])
     client = MatcherClient(connection, 5.0, max_waiting=10, retry_seconds=1.0)
     deciding = await sent_twice(client, connection, NAMED)
-    await answer(client, connection.sent[1], REFUSED)
+    answer(client, connection.sent[1], REFUSED)
     client._give_up(float("inf"))
     with pytest.raises(Declined) as declined:
         await deciding
@@ -227,5 +228,5 @@ async def test_a_cancel_that_finds_nothing_is_told_at_once() -> None:
     client = MatcherClient(connection, 5.0, max_waiting=10, retry_seconds=1.0)
     deciding = await sent_twice(client, connection, CancelOrder(1))
     unknown = Refusal(RejectReason.UNKNOWN_ORDER)
-    await answer(client, connection.sent[1], unknown)
+    answer(client, connection.sent[1], unknown)
     assert (await deciding).result == unknown
