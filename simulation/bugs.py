@@ -204,7 +204,7 @@ BUGS = {
         Bug("uncertain-is-done", "a commit whose PubAck does not come counts as written", 28, _uncertain_is_done),
         Bug("other-bytes", "a commit is tried again with another time in it", 6, _other_bytes),
         Bug("lease-is-enough", "who holds the lease writes without a fence", 10, _lease_is_enough),
-        Bug("refuse-when-cut-off", "a matcher that is cut off calls requests undone", 151, _refuse_when_cut_off),
+        Bug("refuse-when-cut-off", "a matcher that is cut off calls requests undone", 3049, _refuse_when_cut_off),
         Bug("no-memory", "client order ids are not looked up", 0, _no_memory),
         Bug("snapshot-forgets", "client order ids are not in the snapshot", 0, _snapshot_forgets),
         Bug("position-first", "the recorder commits its position before its rows", 0, _position_first),
