@@ -107,12 +107,15 @@ def test_tickers_that_nobody_watches_are_not_made() -> None:
 
 
 def test_a_ticker_that_turns_back_before_it_is_shown_is_told_to_who_came_meanwhile() -> None:
-    day, outlet = Day(SYMBOL), Shown()
+    day, before, meanwhile = Day(SYMBOL), Shown(), Shown()
+    day.live.tickers.join(before, SYMBOL)
+    day.happens(day.journal.resting(Side.BUY, 8_000, 1))
+    day.show()
     day.happens(day.journal.resting(Side.BUY, 9_000, 2))
-    day.live.tickers.join(outlet, SYMBOL)
+    day.live.tickers.join(meanwhile, SYMBOL)
     day.happens(day.journal.emptied(Side.BUY, 9_000))
     day.show()
-    assert [_ticker(each)["best_bid"] for each in outlet.frames] == ["90.00", None]
+    assert [_ticker(each)["best_bid"] for each in meanwhile.frames] == ["90.00", "80.00"]
 
 
 def _ticker(encoded: bytes) -> dict[str, object]:
