@@ -201,7 +201,7 @@ def _at_one_time(commands: Sequence[Command]) -> list[Timed]:
 
 def _features() -> list[Timed]:
     flow = FeatureFlow(1)
-    return flow.opening() + flow.next_commands(_FILL + _COUNTED)
+    return flow.opening + flow.next_commands(_FILL + _COUNTED)
 
 
 def _apply(engine: Engine, commands: Sequence[Timed]) -> None:
