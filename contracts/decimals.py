@@ -96,6 +96,8 @@ class Step:
 
         Trailing zeros beyond the step's own decimals are dropped: an average of whole cents reads "100.50".
         """
+        if not numerator % denominator:
+            return self.format(numerator // denominator)
         extra = 8
         scaled, rest = divmod(numerator * self.unit * 10**extra, denominator)
         if 2 * rest > denominator or (2 * rest == denominator and scaled % 2):

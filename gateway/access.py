@@ -41,7 +41,9 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         try:
-            access, receive = await self._identified(scope, receive)
+            access = self._keys.anonymous
+            if presented := _credentials(scope):
+                access, receive = await self._identified(presented, scope, receive)
             scope[ACCESS] = access
             bucket = self._limits.bucket(access, _address(scope))
             if bucket is not None:
@@ -53,16 +55,15 @@ class AccessControl:
             return
         await self._app(scope, receive, send)
 
-    async def _identified(self, scope: HTTPScope, receive: Receive) -> tuple[Access, Receive]:
+    async def _identified(
+        self, presented: dict[bytes, str], scope: HTTPScope, receive: Receive
+    ) -> tuple[Access, Receive]:
         """The access of the one who asks, and where the body can be read from then on. Raises Declined."""
-        found = _credentials(scope)
-        if not found:
-            return self._keys.anonymous, receive
-        if b"authorization" in found:
-            if len(found) > 1:
+        if b"authorization" in presented:
+            if len(presented) > 1:
                 raise declined("unauthorized", f"Send either Authorization or {_SIGNED_NAMES}, not both.")
-            return _granted(self._keys.find(_bearer(found[b"authorization"]))), receive
-        return await self._signer(found, scope, receive)
+            return _granted(self._keys.find(_bearer(presented[b"authorization"]))), receive
+        return await self._signer(presented, scope, receive)
 
     async def _signer(self, found: dict[bytes, str], scope: HTTPScope, receive: Receive) -> tuple[Access, Receive]:
         if len(found) < 3:
