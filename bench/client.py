@@ -53,11 +53,18 @@ class HttpPool:
         self._all: list[_HttpConnection] = []
 
     async def open(self, host: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
+        self._host, self._port = host, port
         for _ in range(self._count):
-            _, connection = await loop.create_connection(_HttpConnection, host, port)
-            self._all.append(connection)
-            self._idle.append(connection)
+            self._idle.append(await self._connect())
+
+    async def _connect(self) -> "_HttpConnection":
+        _, connection = await asyncio.get_running_loop().create_connection(_HttpConnection, self._host, self._port)
+        self._all.append(connection)
+        return connection
+
+    @property
+    def is_closed(self) -> bool:
+        return all(connection.is_closed for connection in self._all)
 
     def close(self) -> None:
         for connection in self._all:
@@ -66,6 +73,8 @@ class HttpPool:
     async def ask(self, request: bytes) -> bytes:
         """The whole answer, head and body. Waits for a connection when all are in use."""
         connection = self._idle.pop() if self._idle else await self._next_idle()
+        if connection.is_closed:  # servers close what has said nothing for a while
+            connection = await self._connect()
         answer = await connection.ask(request)
         self._give_back(connection)
         return answer
@@ -93,6 +102,10 @@ class _HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not instances of it
+
+    @property
+    def is_closed(self) -> bool:
+        return self._transport.is_closing()
 
     async def ask(self, request: bytes) -> bytes:
         self._answer = asyncio.get_running_loop().create_future()

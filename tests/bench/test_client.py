@@ -67,6 +67,19 @@ async def test_a_closed_connection_is_an_error_not_an_answer() -> None:
             await pool.ask(post_request("/orders", "here", b"{}"))
 
 
+async def test_a_connection_that_was_closed_while_idle_is_opened_anew() -> None:
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with served(answer_once, connections=1) as pool:
+        for _ in range(3):
+            assert await pool.ask(post_request("/orders", "here", b"{}"))
+            async with asyncio.timeout(5):
+                while not pool.is_closed:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize(
     ("received", "length"),
     [
