@@ -9,7 +9,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ from bench.scale import SEED
 from bench.stamps import Point, Stamp, read_stamps
 from bench.ws_crowd import Listener
 
-PLOT = ROOT / "docs" / "benchmarks" / "waterfall.svg"
+REPORT = ROOT / "docs" / "benchmarks" / "waterfall.md"
 CLIENT = "client"
 _PAUSE_SECONDS = 0.02
 _PATIENCE_SECONDS = 10.0
@@ -180,6 +180,14 @@ def table(found: Sequence[Bar]) -> list[str]:
     return lines
 
 
+def report(found: Sequence[Bar], machine: Mapping[str, str], count: int) -> str:
+    lines = ["# One order, from socket to socket", ""]
+    lines += ["Written by `python -m bench.waterfall --write`; [what it tells](../performance.md).", ""]
+    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines += [f"- medians of {count:,} orders over REST, one at a time, every service running", ""]
+    return "\n".join([*lines, "![the stages over time](waterfall.svg)", "", *table(found)]) + "\n"
+
+
 def plot(found: Sequence[Bar], path: Path) -> None:
     """Needs the extra `bench` (matplotlib)."""
     from matplotlib import rcParams
@@ -251,7 +259,7 @@ async def _one(http: HttpPool, follower: Follower, request: bytes) -> list[Stamp
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.waterfall", description="Where the time of one order goes.")
     parser.add_argument("--orders", type=int, default=1_000, metavar="N", help="how many (default: 1000)")
-    parser.add_argument("--write", action="store_true", help=f"draw it as {PLOT.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT.name} and .svg into {REPORT.parent.name}/")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where the data goes meanwhile: on a real disk")
     arguments = parser.parse_args()
     forget_settings()
@@ -262,9 +270,11 @@ def main() -> int:
     except (NotStarted, WrongAnswer, TimeoutError) as error:
         print(f"bench: {error or 'it took too long'}", file=sys.stderr)
         return 1
-    print(*(f"- {name}: {value}" for name, value in machine.items()), "", *table(found), sep="\n")
+    text = report(found, machine, arguments.orders)
+    print(text)
     if arguments.write:
-        plot(found, PLOT)
+        REPORT.write_text(text)
+        plot(found, REPORT.with_suffix(".svg"))
     return 0
 
 
