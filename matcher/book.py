@@ -106,24 +106,6 @@ class Order(Struct, eq=False):
     triggered: bool = False
 
     @classmethod
-    def accepted(cls, command: PlaceOrder, order_id: int, time: int, holding: Holding) -> "Order":
-        """As accepted at `time`, before any fill."""
-        return cls(
-            order_id,
-            command.client_order_id,
-            holding,
-            command.side,
-            command.type,
-            command.time_in_force,
-            command.post_only,
-            command.price,
-            command.quantity,
-            command.quantity,
-            time,
-            terms=command.terms if command.time_in_force is not DAY else accepted_terms(command, time),
-        )
-
-    @classmethod
     def restored(cls, state: OrderState, hidden: int, holding: Holding) -> "Order":
         """As `state` and `hidden` told of an order that was in the book or among the stops, on its way back there."""
         return cls(
@@ -144,7 +126,6 @@ class Order(Struct, eq=False):
             triggered=state.triggered,
         )
 
-    @property
     def state(self) -> OrderState:
         holding = self.holding
         return OrderState(
@@ -205,6 +186,24 @@ class Order(Struct, eq=False):
         from_hidden = min(self.hidden, quantity)
         self.hidden -= from_hidden
         return quantity - from_hidden
+
+
+def accepted_order(command: PlaceOrder, order_id: int, time: int, holding: Holding) -> Order:
+    """As accepted at `time`, before any fill."""
+    return Order(
+        order_id,
+        command.client_order_id,
+        holding,
+        command.side,
+        command.type,
+        command.time_in_force,
+        command.post_only,
+        command.price,
+        command.quantity,
+        command.quantity,
+        time,
+        terms=command.terms if command.time_in_force is not DAY else accepted_terms(command, time),
+    )
 
 
 class PriceLevel:
@@ -336,6 +335,7 @@ class BookSide:
     def add(self, order: Order, price: int) -> PriceLevel:
         """Let the order rest at the back of its price level."""
         level = self.levels.get(price) or self.new_level(price)
+        order.price = level.price  # the same number, as the one object that all orders of the level share
         level.append(order)
         return level
 

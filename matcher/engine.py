@@ -66,7 +66,21 @@ from contracts.messages import (
 from contracts.views import Instrument, defined_instrument
 from matcher import checks
 from matcher.batch import Batch, refuse_conflicts
-from matcher.book import BUY, FOK, GTC, IOC, LIMIT, STOP_TYPES, Account, BookSide, Holding, Order, OrderBook, PriceLevel
+from matcher.book import (
+    BUY,
+    FOK,
+    GTC,
+    IOC,
+    LIMIT,
+    STOP_TYPES,
+    Account,
+    BookSide,
+    Holding,
+    Order,
+    OrderBook,
+    PriceLevel,
+    accepted_order,
+)
 from matcher.client_order_ids import ClientOrderIds, digest_of
 
 MAX_ID = 2**63
@@ -252,36 +266,39 @@ class Engine:
             return None
         return checks.refuse_by_market(command, book)
 
-    def _place_plain(self, command: PlaceOrder, time: int, sequence: int) -> Result | None:
+    def _place_plain(self, command: PlaceOrder, time: int, sequence: int) -> Outcome | None:
         """What happens most, by the shortest way: a plain limit order, nothing wrong with it. None for any other.
 
         It does what `_place` does, in a third of the time.
         """
-        time_in_force = command.time_in_force
-        if command.terms is not None or command.post_only or command.type is not LIMIT:
+        price, quantity, time_in_force = command.price, command.quantity, command.time_in_force
+        if command.terms is not None or command.post_only or command.type is not LIMIT or price is None:
             return None
         if time_in_force is not GTC and time_in_force is not IOC:
             return None
-        book = self._books.get(command.symbol)
-        if book is None or not book.is_free:
+        try:
+            book = self._books[command.symbol]
+            holding = book.holdings[command.account]  # who has one has a good name
+        except KeyError:
             return None
-        holding = book.holdings.get(command.account)  # who has one has a good name
-        if holding is None or holding.account.killed or holding.account.limited:
+        if not book.is_free or holding.account.killed or holding.account.limited:
             return None
-        price, rules = command.price, book.instrument
-        if price is None or not 1 <= price <= MAX_PRICE:
+        own, best = (book.bids, book.asks.best) if command.side is BUY else (book.asks, book.bids.best)
+        level = own.levels.get(price)
+        if level is None and not 1 <= price <= MAX_PRICE:
             return None
-        if not rules.min_quantity <= command.quantity <= rules.max_quantity or len(self._open) >= MAX_RESTING_ORDERS:
+        rules = book.instrument
+        if not rules.min_quantity <= quantity <= rules.max_quantity or len(self._open) >= MAX_RESTING_ORDERS:
             return None
         if command.client_order_id is not None:
             if not checks.is_name(command.client_order_id) or self._known(command):
                 return None
             self._client_order_ids.add(command, self._last_order_id + 1, sequence)
         self._last_order_id = order_id = self._last_order_id + 1
-        own, best = (book.bids, book.asks.best) if command.side is BUY else (book.asks, book.bids.best)
         if time_in_force is IOC or (best is not None and best.key + price * own.sign >= 0):
-            return self._take(Order.accepted(command, order_id, time, holding), book)
-        level = own.levels.get(price) or own.new_level(price)
+            return self._take(accepted_order(command, order_id, time, holding), book)
+        if level is None:
+            level = own.new_level(price)
         tail = level.tail
         order = Order(
             order_id,
@@ -291,9 +308,9 @@ class Engine:
             LIMIT,
             GTC,
             False,
-            price,
-            command.quantity,
-            command.quantity,
+            level.price,  # the one that all orders of the level share: 32 bytes less for each
+            quantity,
+            quantity,
             time,
             level,
             tail,
@@ -303,7 +320,7 @@ class Engine:
         else:
             tail.next = order
         level.tail = order
-        level.quantity = total = level.quantity + command.quantity
+        level.quantity = total = level.quantity + quantity
         self._open[order_id] = holding.orders[order_id] = order
         return Outcome((OrderAccepted(order_id),), (LevelChanged(own.symbol, own.side, price, total),))
 
@@ -318,7 +335,7 @@ class Engine:
         if command.client_order_id is not None:
             self._client_order_ids.add(command, self._last_order_id, sequence)
         holding = book.holdings.get(command.account) or self._holding(book, command.account)
-        return Order.accepted(command, self._last_order_id, time, holding)
+        return accepted_order(command, self._last_order_id, time, holding)
 
     def _accept(self, command: PlaceOrder, book: OrderBook, time: int, sequence: int, work: Work) -> None:
         order = self._new_order(command, book, time, sequence)
@@ -381,7 +398,7 @@ class Engine:
 
     def _cancel_order(self, order: Order, reason: CancelReason, work: Work) -> None:
         self._take_out(order, work)
-        work.events.append(OrderCanceled(order.state, reason))
+        work.events.append(OrderCanceled(order.state(), reason))
 
     # Matching
 
@@ -406,7 +423,7 @@ class Engine:
             self._close_order(order)
         if order.remaining:
             assert reason is not None
-            work.events.append(OrderCanceled(order.state, reason))
+            work.events.append(OrderCanceled(order.state(), reason))
 
     def _rest(self, order: Order, side: BookSide, work: Work) -> None:
         assert order.price is not None
@@ -438,7 +455,7 @@ class Engine:
         order.quantity, order.remaining = quantity, quantity - filled
         work.events[position] = OrderAccepted(order.order_id, quantity)
         if reason is not None:
-            work.events.append(OrderCanceled(order.state, reason))
+            work.events.append(OrderCanceled(order.state(), reason))
 
     def _trade(  # noqa: PLR0915 (faster in one piece)
         self, taker: Order, book: OrderBook, makers: BookSide, limit: int | None, work: Work
@@ -536,11 +553,11 @@ class Engine:
             assert level is not None
             level.quantity -= maker.reduce(quantity)
             work.touched.append(level)
-            work.events.append(OrderReduced(maker.state))
+            work.events.append(OrderReduced(maker.state()))
         if quantity == taker.remaining:
             return True
         taker.reduce(quantity)
-        work.events.append(OrderReduced(taker.state))
+        work.events.append(OrderReduced(taker.state()))
         return False
 
     # Stops
@@ -623,7 +640,7 @@ class Engine:
             order.level = None
             order.remaining += quantity - order.quantity
             order.price, order.quantity, order.hidden = price, quantity, 0
-            work.events.append(OrderAmended(order.state, priority_kept=False))
+            work.events.append(OrderAmended(order.state(), priority_kept=False))
             self._execute(order, order.holding.book, work)
 
     def _shrink(self, order: Order, quantity: int, work: Work) -> None:
@@ -632,7 +649,7 @@ class Engine:
         assert level is not None
         level.quantity -= order.reduce(order.quantity - quantity)
         work.touched.append(level)
-        work.events.append(OrderAmended(order.state, priority_kept=True))
+        work.events.append(OrderAmended(order.state(), priority_kept=True))
 
     def _amend_stop(self, command: AmendOrder, order: Order, price: int | None, quantity: int, work: Work) -> None:
         assert order.terms is not None
@@ -644,31 +661,31 @@ class Engine:
         order.remaining += quantity - order.quantity
         order.price, order.quantity = price, quantity
         order.terms = replace(order.terms, stop_price=stop_price)
-        work.events.append(OrderAmended(order.state, keeps_place))
+        work.events.append(OrderAmended(order.state(), keeps_place))
         if not keeps_place:
             self._wait_or_trigger(order, book)
 
     # Canceling
 
     def _cancel(self, command: CancelOrder) -> Result:
-        order, accounts = self._open.get(command.order_id), command.accounts
+        order_id, accounts = command.order_id, command.accounts
+        order = self._open.get(order_id)
         if order is None or (accounts is not None and not _is_of(order, accounts)):
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
-        holding = order.holding
+        holding, level = order.holding, order.level
         if not holding.book.is_free and (refusal := self._refuse_cancel(order)):
             return refusal
-        level, canceled = order.level, OrderCanceled(order.state, _REQUESTED)
+        canceled = OrderCanceled(order.state(), _REQUESTED)
         if level is None:
             holding.book.stops.remove(order)
-        else:
-            level.unlink(order)
-            if level.head is None:
-                level.side.drop(level)
-        del self._open[order.order_id], holding.orders[order.order_id]
-        if order.terms is not None:
-            self._forget_expiry(order.terms.expires_at, order.order_id)
-        if level is None:
+            self._close_order(order)
             return Outcome((canceled,))
+        if order.terms is not None:
+            self._forget_expiry(order.terms.expires_at, order_id)
+        del self._open[order_id], holding.orders[order_id]
+        level.unlink(order)
+        if level.head is None:
+            level.side.drop(level)
         return Outcome((canceled,), (LevelChanged(holding.symbol, order.side, level.price, level.quantity),))
 
     def _refuse_cancel(self, order: Order) -> Refusal | None:
@@ -953,9 +970,9 @@ class Engine:
             yield book.instrument, book.last_price, book.last_trade_id
             for side in (book.bids, book.asks):
                 for order in side:
-                    yield order.state, order.hidden
+                    yield order.state(), order.hidden
             for order in book.stops:
-                yield order.state
+                yield order.state()
             for name in sorted(book.holdings):
                 holding = book.holdings[name]
                 if holding.position or holding.limits:
@@ -967,7 +984,7 @@ class Engine:
         for job in self._cancelations:
             yield [order.order_id for order in job.orders], job.reason, job.announcement
         for order, trade_id in self._triggered:
-            yield order.state, trade_id
+            yield order.state(), trade_id
         yield from self._client_order_ids
 
     def check(self) -> None:

@@ -198,9 +198,9 @@ def _saved_book(book: OrderBook) -> SavedBook:
 
 def _rows(engine: Engine) -> Iterator[tuple[str, Iterator[object]]]:
     for book in engine._books.values():
-        yield "resting", ((order.state, order.hidden) for order in book)
-        yield "waiting", ((order.state, 0) for order in book.stops)
-    yield "triggered", ((order.state, trade_id) for order, trade_id in engine._triggered)
+        yield "resting", ((order.state(), order.hidden) for order in book)
+        yield "waiting", ((order.state(), 0) for order in book.stops)
+    yield "triggered", ((order.state(), trade_id) for order, trade_id in engine._triggered)
 
 
 def _by_thousands(rows: Iterator[object]) -> Iterator[list[object]]:

@@ -145,4 +145,4 @@ def test_an_order_restored_has_the_same_state(monkeypatch: pytest.MonkeyPatch) -
     orders = rich(monkeypatch).engine._open.values()
     assert len(orders) > 5
     for order in orders:
-        assert Order.restored(order.state, order.hidden, order.holding).state == order.state
+        assert Order.restored(order.state(), order.hidden, order.holding).state() == order.state()
