@@ -33,8 +33,8 @@ from bench.flow import LISTING, Flow
 from bench.measure_rest import order_body
 from broadcaster.market import Market
 from contracts.commits import HASH_SIZE, Chain
-from contracts.messages import Command, Commit, PlaceOrder
-from contracts.views import Instrument, defined_instrument
+from contracts.messages import AnswerPart, Command, Commit, Event, PlaceOrder
+from contracts.views import Instrument, answer_view, defined_instrument
 from entry.bodies import read_fields
 from entry.commands import PLACE_FIELDS, place_order
 from matcher.engine import Engine
@@ -193,6 +193,19 @@ def _journal_stages(before: Sequence[bytes], counted: Sequence[bytes]) -> Iterat
     commits.clear()
     for name, work in stages.items():
         yield name, _COUNTED, partial(work, counted)
+    placed = _placed(commits)
+    yield "order entry: events to answer", len(placed), lambda: [answer_view(*each) for each in placed]
+
+
+def _placed(commits: Sequence[Commit]) -> list[tuple[AnswerPart, PlaceOrder, tuple[Event, ...], Instrument]]:
+    """What the answers to orders are made of."""
+    instrument = defined_instrument(LISTING)
+    return [
+        (AnswerPart(commit.sequence, commit.time, ()), command, outcome.events, instrument)
+        for commit in commits
+        for command, outcome in zip(commit.commands, commit.outcomes, strict=True)
+        if isinstance(command, PlaceOrder)
+    ]
 
 
 def _at_one_time(commands: Sequence[Command]) -> list[Timed]:

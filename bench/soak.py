@@ -119,7 +119,8 @@ def memory_of(process: psutil.Process) -> int:
     total = 0
     for each in every:
         with suppress(psutil.Error):  # it has just ended
-            total += int(each.memory_full_info().pss)
+            memory = each.memory_full_info()
+            total += int(getattr(memory, "pss", memory.uss))  # which only Linux tells
     return total
 
 
