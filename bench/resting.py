@@ -27,6 +27,7 @@ _MIDDLE = 3_000_000
 _ACCOUNTS = 1_000
 _TIME = 1_700_000_000_000_000
 _PER_COMMIT = 20
+"""Orders of one time, as the matcher takes them under load."""
 _AT_A_TIME = 1_000
 _ORDERS_PER_TICK = 50
 """Orders rest as densely at any number of them: more orders are more price levels, too."""
@@ -57,8 +58,10 @@ def resting_orders(count: int, named: bool) -> Iterator[PlaceOrder]:
 def fill_engine(orders: Iterator[PlaceOrder]) -> Engine:
     engine = Engine()
     engine.apply(LISTING, 0)
-    for number, order in enumerate(orders):
-        assert isinstance(engine.apply(order, _TIME + number // _PER_COMMIT * _PER_COMMIT), Outcome)
+    time = _TIME
+    while commit := list(islice(orders, _PER_COMMIT)):
+        time += 1
+        assert all(isinstance(engine.apply(order, time), Outcome) for order in commit)
     return engine
 
 

@@ -28,3 +28,10 @@ def test_commands_go_on_with_as_many_orders() -> None:
     resting = Resting(500)
     assert resting.seconds(1_000) > 0
     assert 500 <= resting._engine.resting_orders <= 1_010
+
+
+def test_orders_at_one_price_share_the_number() -> None:
+    """A million orders have a million prices otherwise, of 32 bytes each."""
+    engine = fill_engine(resting_orders(2_000, named=False))
+    orders = list(engine._open.values())
+    assert len({id(order.price) for order in orders}) == len({order.price for order in orders})
