@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 from bench.client import WrongAnswer, frame_bounds, text_frame
 from bench.crowd import Crowd
 
-_TEXT, _CLOSE, _PING = 1, 8, 9
+_TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 0x8A
 _STATUS = re.compile(rb'"status":([0-9]{3})\b')
 _HANDSHAKE_SECONDS = 10.0
-_PONG = b"\x8a\x80\x00\x00\x00\x00"
 
 
 class WebSocketCrowd(Crowd):
@@ -126,7 +125,7 @@ class _Connection(asyncio.Protocol):
         if opcode == _TEXT:
             self._owner.on_text(payload)
         elif opcode == _PING:
-            self._transport.write(_PONG)
+            self._transport.write(bytes((_PONG, 0x80 | len(payload), 0, 0, 0, 0)) + payload)
         elif opcode == _CLOSE and isinstance(self._owner, Listener):
             self._owner.lost = f"the server said {payload[:200]!r}"
 

@@ -1,4 +1,4 @@
-"""A soak of two seconds: the whole stack, all three ways, every order found, and verified."""
+"""A soak of a second: the whole stack, all three ways, every order found, and verified."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.stack
 
 
 async def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
-    scale = Scale(seconds=2.0, capacity_seconds=0.5, warm_up_seconds=0.3, share=0.3)
+    scale = Scale(seconds=1.0, capacity_seconds=0.4, warm_up_seconds=0.2, share=0.3)
     found = await soak(scale, tmp_path, lambda what: None)
     assert found.wrong == []
     assert [each.name for each in found.sent] == ["REST", "NATS", "WebSocket"]

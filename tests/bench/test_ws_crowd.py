@@ -25,7 +25,7 @@ async def answer_each(connection: ServerConnection) -> None:
             await connection.send(f'{head},"type":"error","problem":{{"title":"No","status":503}}}}')
         elif "tell" in rest:
             for _ in range(3):
-                await connection.ping()
+                await asyncio.wait_for(await connection.ping(), 5)
                 await connection.send(LONG)
         else:
             await connection.send(f'{head},"type":"placed","padding":"{LONG}"}}')
