@@ -83,31 +83,34 @@ def _rate(name: str, floor_name: str, figures: list[Sample], floors: list[Sample
 
 
 async def _resting(scale: Scale, folder: Path) -> list[Row]:
-    """A process for each size, taking turns."""
-    commands = min(scale.engine_commands, _MOST_IN_A_ROUND)
-    rates: dict[int, list[float]] = {size: [] for size in scale.resting}
+    """A process for each size, taking turns. The bare book shows what so many orders cost anybody."""
+    count = min(scale.engine_commands, _MOST_IN_A_ROUND)
+    engine: dict[int, list[float]] = {size: [] for size in scale.resting}
+    bare: dict[int, list[float]] = {size: [] for size in scale.resting}
     async with AsyncExitStack() as stack:
         workers = {}
         for size in scale.resting:
             command = (sys.executable, "-m", "bench.resting", "flow", str(size))
             workers[size] = await stack.enter_async_context(worker(f"resting-{size}", command, folder, _environment()))
-            await workers[size].ask(str(commands), _FILL_SECONDS)
+            await workers[size].ask(str(count), _FILL_SECONDS)
         for _ in range(scale.rounds):
             for size, process in workers.items():
-                rates[size].append(commands / await process.ask(str(commands)))
-    first = scale.resting[0]
-    floor = tuple(rates[first])
-    name = f"{first:,} resting orders"
-    return [Row(f"engine, {name}: commands", "", PER_SECOND, floor, ())] + [
+                seconds = await process.ask(str(count))
+                engine[size].append(count / seconds[0])
+                bare[size].append(count / seconds[1])
+    return [*_size_rows("engine", engine, _RESTING_GOAL), *_size_rows("bare book", bare, None)]
+
+
+def _size_rows(who: str, rates: dict[int, list[float]], ratio_goal: float | None) -> list[Row]:
+    """Each size beside the first."""
+    (first, floor), *others = rates.items()
+    name = f"{who}, {first:,} resting orders"
+    floors = tuple(floor)
+    return [Row(f"{name}: commands", "", PER_SECOND, floors, ())] + [
         Row(
-            f"engine, {size:,} resting orders: commands",
-            name,
-            PER_SECOND,
-            tuple(rates[size]),
-            floor,
-            ratio_goal=_RESTING_GOAL,
+            f"{who}, {size:,} resting orders: commands", name, PER_SECOND, tuple(figures), floors, ratio_goal=ratio_goal
         )
-        for size in scale.resting[1:]
+        for size, figures in others
     ]
 
 

@@ -1,7 +1,7 @@
 """A process with many resting orders: how much memory they take, and how fast the engine is with them.
 
     python -m bench.resting memory KIND COUNT    # prints bytes for each order; KIND: engine, named or bare
-    python -m bench.resting flow COUNT           # reads a number of commands in each line, and prints their seconds
+    python -m bench.resting flow COUNT           # for each line, a number of commands, prints the seconds of both
 
 A process of its own, because memory that others have used and given back would be used first.
 """
@@ -87,22 +87,28 @@ def memory(kind: str, count: int) -> float:
 
 
 class Resting:
-    """An engine with so many orders, and the plain flow to go on with."""
+    """An engine and a bare book with so many orders, and the plain flow to go on with."""
 
     def __init__(self, count: int) -> None:
         self._flow = Flow(SEED, resting=count, near=max(1, count // _ORDERS_PER_TICK))
         self._engine = Engine()
         self._engine.apply(LISTING, 0)
+        self._book = BareBook()
         while self._engine.resting_orders < count:
-            self._apply(self._flow.next_commands(_AT_A_TIME))
+            commands = self._flow.next_commands(_AT_A_TIME)
+            self._apply(commands)
+            self._book.run(bare_operations(commands))
 
-    def seconds(self, commands: int) -> float:
-        """Of processor, for the next so many commands."""
-        ready = self._flow.next_commands(commands)
+    def seconds(self, count: int) -> tuple[float, float]:
+        """Of processor, for the next so many commands: the engine's and the bare book's."""
+        commands = self._flow.next_commands(count)
+        operations = bare_operations(commands)
         gc.collect()
         started = time.thread_time()
-        self._apply(ready)
-        return time.thread_time() - started
+        self._apply(commands)
+        between = time.thread_time()
+        self._book.run(operations)
+        return between - started, time.thread_time() - between
 
     def _apply(self, commands: list[Command]) -> None:
         apply = self._engine.apply

@@ -26,8 +26,10 @@ def test_memory_is_that_of_orders(kind: str) -> None:
 
 def test_commands_go_on_with_as_many_orders() -> None:
     resting = Resting(500)
-    assert resting.seconds(1_000) > 0
+    assert all(each > 0 for each in resting.seconds(1_000))
     assert 500 <= resting._engine.resting_orders <= 1_010
+    bids, asks = resting._engine.depth("BTC-USD")
+    assert (resting._book.depth(Side.BUY), resting._book.depth(Side.SELL)) == (bids, asks)
 
 
 def test_orders_at_one_price_share_the_number() -> None:

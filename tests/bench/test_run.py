@@ -44,9 +44,9 @@ async def measured(name: str, folder: Path) -> list[Row]:
 
 
 async def test_the_engine_alone_in_a_folder_of_its_own(folder: Path) -> None:
-    plain, features, few, many, plain_bytes, named_bytes = await measured("engine", folder)
+    plain, features, few, many, _, bare, plain_bytes, named_bytes = await measured("engine", folder)
     assert os.listdir(folder) == ["engine"]
-    assert (plain.ratio_goal, features.ratio_goal, many.ratio_goal) == (0.6, 0.5, 0.7)
+    assert (plain.ratio_goal, features.ratio_goal, many.ratio_goal, bare.ratio_goal) == (0.6, 0.5, 0.7, None)
     assert many.floors == few.figures
     assert plain_bytes.goal == 400
     assert named_bytes.figure > plain_bytes.figure
