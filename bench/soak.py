@@ -273,6 +273,7 @@ async def load(
     for source, most in zip(sources, capacity, strict=True):
         source.rate = scale.share * most
         source.refused.clear()
+        source.refusals.clear()
     rates = ", ".join(f"{source.name} {source.rate:,.0f}/s" for source in sources)
     say(f"{scale.seconds / 60:g} minutes of {rates}")
     watch = Watch({name: psutil.Process(pid) for name, pid in stack.pids.items()}, asker, time.perf_counter())

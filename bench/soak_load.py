@@ -138,7 +138,7 @@ class Source:
         if status not in _GOOD:
             self.refused[status] += 1
             if len(self.refusals) < 3:
-                self.refusals.append(answer[-500:])
+                self.refusals.append(b"%d %b" % (status, answer[-500:]))
         elif not was_canceling:
             self._placed(number, answer)
         if self.is_pressing:

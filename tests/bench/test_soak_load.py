@@ -73,7 +73,7 @@ def test_refusals_are_counted_and_the_first_are_kept() -> None:
     number = crowd.tally.begin(0.0)
     source.order_ids.append(0)
     crowd.answered(number, 503, b"overloaded")
-    assert (source.refused[503], source.refusals) == (1, [b"overloaded"])
+    assert (source.refused[503], source.refusals) == (1, [b"503 overloaded"])
 
 
 def searched(source: Source, pairs: list[tuple[PlaceOrder | CancelOrder, Outcome]]) -> list[str]:
