@@ -35,11 +35,10 @@ _POSTGRES_EPOCH = 946_684_800_000_000
 _NEGATIVE = 0x4000
 _ZERO = struct.pack("!hhhh", 0, -1, 0, 0)
 
-_ADD_POSITION = "on conflict (account, symbol) do update set quantity = positions.quantity + excluded.quantity"
-
 _OPEN = ", ".join(f"'{status.value}'" for status in OPEN_STATUSES)
 
-# What an order was placed with is kept when it changes for the first time.
+# One statement, as a run of few commits costs about as much as its statements. What an order was placed with is kept
+# when it changes for the first time. Positions move by the fills of changed orders and of those placed in the run.
 _CHANGE_ORDERS = f"""
 with change as (
     select * from unnest(
@@ -83,18 +82,19 @@ with change as (
 ), closed as (
     delete from open_orders using changed
     where open_orders.order_id = changed.order_id and changed.status not in ({_OPEN})
+), opened as (
+    insert into open_orders select * from unnest($11::bigint[])
 ), moved as (
     insert into positions (account, symbol, quantity)
-    select account, symbol, sum(case side when 'buy' then added_quantity else -added_quantity end)
-    from changed where added_quantity > 0 group by account, symbol
-    {_ADD_POSITION}
+    select account, symbol, sum(quantity) from (
+        select account, symbol, case side when 'buy' then added_quantity else -added_quantity end from changed
+        where added_quantity > 0
+        union all select * from unnest($12::text[], $13::text[], $14::numeric[])
+    ) as fills (account, symbol, quantity)
+    group by account, symbol
+    on conflict (account, symbol) do update set quantity = positions.quantity + excluded.quantity
 )
 select count(*) from changed
-"""
-
-_ADD_POSITIONS = f"""
-insert into positions (account, symbol, quantity) select * from unnest($1::text[], $2::text[], $3::numeric[])
-{_ADD_POSITION}
 """
 
 _ADD_CANDLES = """
@@ -144,11 +144,9 @@ async def write_rows(connection: asyncpg.Connection, fold: Fold) -> None:
     """Everything that the commits lead to. Raises Refused when Postgres lacks what they build upon."""
     await _copy(connection, "trades", TradeRow._fields, fold.trades)
     await _copy_orders(connection, fold)
-    await _copy_open_orders(connection, fold)
     await _copy(connection, "order_events", OrderEventRow._fields, fold.order_events)
-    await _change_orders(connection, list(fold.changes.values()))
-    await _write_columns(connection, _ADD_POSITIONS, fold.positions())
-    await _write_columns(connection, _ADD_CANDLES, list(fold.candles()))
+    await _change_orders(connection, fold)
+    await _add_candles(connection, list(fold.candles()))
     await _write_instruments(connection, fold)
     await _write_accounts(connection, fold)
 
@@ -168,23 +166,29 @@ async def _copy_orders(connection: asyncpg.Connection, fold: Fold) -> None:
     await _copy(connection, "orders", OrderRow.__struct_fields__, others)
 
 
-async def _copy_open_orders(connection: asyncpg.Connection, fold: Fold) -> None:
-    await _copy(connection, "open_orders", OpenOrderRow._fields, fold.open_orders())
-
-
-async def _write_columns(
-    connection: asyncpg.Connection, statement: str, rows: Sequence[PositionRow] | Sequence[CandleRow]
-) -> None:
-    if rows:
-        await connection.execute(statement, *zip(*rows, strict=True))
-
-
-async def _change_orders(connection: asyncpg.Connection, changes: list[OrderChange]) -> None:
-    if not changes:
+async def _change_orders(connection: asyncpg.Connection, fold: Fold) -> None:
+    """And what follows from that, and from the orders placed: which are open, and the positions."""
+    changes, opened, positions = list(map(astuple, fold.changes.values())), fold.open_orders(), fold.positions()
+    if not (changes or opened or positions):
         return
-    done = await connection.fetchval(_CHANGE_ORDERS, *zip(*map(astuple, changes), strict=True))
+    columns = [
+        *_columns(changes, len(OrderChange.__struct_fields__)),
+        *_columns(opened, len(OpenOrderRow._fields)),
+        *_columns(positions, len(PositionRow._fields)),
+    ]
+    done = await connection.fetchval(_CHANGE_ORDERS, *columns)
     if done != len(changes):
         raise Refused(f"the journal changes {len(changes)} orders, but Postgres has only {done}{COMPARE}")
+
+
+async def _add_candles(connection: asyncpg.Connection, candles: Sequence[CandleRow]) -> None:
+    if candles:
+        await connection.execute(_ADD_CANDLES, *_columns(candles, len(CandleRow._fields)))
+
+
+def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[tuple[object, ...]]:
+    """The same values column by column, for unnest."""
+    return list(zip(*rows, strict=True)) if rows else [()] * count
 
 
 async def _write_instruments(connection: asyncpg.Connection, fold: Fold) -> None:

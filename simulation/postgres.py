@@ -374,10 +374,15 @@ class SimulatedSession:
         return all(sequence in rows for sequence in range(first, last + 1))
 
     def _change_orders(self, *columns: Sequence[Any]) -> int:
-        changes = [OrderChange(*values) for values in _as_fields(columns)]
+        fields = len(OrderChange.__struct_fields__)
+        changes = [OrderChange(*values) for values in _as_fields(columns[:fields])]
         known = [change for change in changes if change.order_id in self._server.tables["orders"]]
         for change in known:
             self._stage(partial(self._change_order, change))
+        for row in _as_fields(columns[fields : fields + 1]):
+            self._stage(partial(self._server.insert, "open_orders", row))
+        for row in _as_fields(columns[fields + 1 :]):
+            self._stage(partial(self._server.upsert, "positions", row, _added))
         return len(known)
 
     def _change_order(self, change: OrderChange) -> None:
@@ -401,10 +406,6 @@ class SimulatedSession:
         if change.added_quantity:
             signed = change.added_quantity if order.side == Side.BUY else -change.added_quantity
             self._server.upsert("positions", (order.account, order.symbol, signed), _added)
-
-    def _add_positions(self, *columns: Sequence[Any]) -> None:
-        for row in zip(*columns, strict=True):
-            self._stage(partial(self._server.upsert, "positions", row, _added))
 
     def _add_candles(self, *columns: Sequence[Any]) -> None:
         for row in zip(*columns, strict=True):
@@ -502,7 +503,6 @@ _STATEMENTS: dict[str, Callable[..., Any]] = {
     archive._WHOLE.strip(): SimulatedSession._holds,
     archive._DURABLE.strip(): lambda _: True,
     tables._CHANGE_ORDERS: SimulatedSession._change_orders,
-    tables._ADD_POSITIONS: SimulatedSession._add_positions,
     tables._ADD_CANDLES: SimulatedSession._add_candles,
     tables._DEFINE_INSTRUMENTS: SimulatedSession._define_instrument,
     tables._CHANGE_STATUSES: SimulatedSession._change_status,
