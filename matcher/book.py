@@ -429,7 +429,18 @@ class Stops:
 class OrderBook:
     """All of one instrument: its rules, both sides, the stops that wait, and who holds what."""
 
-    __slots__ = ("asks", "bids", "holdings", "instrument", "is_free", "last_price", "last_trade_id", "stops")
+    __slots__ = (
+        "_band",
+        "_band_around",
+        "asks",
+        "bids",
+        "holdings",
+        "instrument",
+        "is_free",
+        "last_price",
+        "last_trade_id",
+        "stops",
+    )
 
     def __init__(self, instrument: Instrument) -> None:
         self.rule(instrument)
@@ -448,6 +459,18 @@ class OrderBook:
             and instrument.lowest_price is instrument.highest_price is instrument.band_basis_points is None
         )
         """Is it trading, without any band? Asked for every order, so kept apart."""
+        self._band: tuple[int | None, int | None] = instrument.lowest_price, instrument.highest_price
+        self._band_around: int | None = None
+        """The last price that `_band` was computed for."""
+
+    def takes(self, price: int) -> bool:
+        """Is it trading, and the price within the band?"""
+        lowest, highest = self.band()
+        return (
+            self.instrument.status is InstrumentStatus.TRADING
+            and (lowest is None or price >= lowest)
+            and (highest is None or price <= highest)
+        )
 
     @property
     def status(self) -> InstrumentStatus:
@@ -462,13 +485,16 @@ class OrderBook:
     def band(self) -> tuple[int | None, int | None]:
         """The lowest and highest price that an order may have now; None where there is no bound."""
         rules = self.instrument
-        lowest, highest = rules.lowest_price, rules.highest_price
-        if rules.band_basis_points is not None and self.last_price is not None:
-            low = max(1, -(-self.last_price * (10_000 - rules.band_basis_points) // 10_000))
-            high = self.last_price * (10_000 + rules.band_basis_points) // 10_000
-            lowest = low if lowest is None else max(lowest, low)
-            highest = high if highest is None else min(highest, high)
-        return lowest, highest
+        if rules.band_basis_points is not None and self.last_price != self._band_around:
+            self._band, self._band_around = self._new_band(rules.band_basis_points), self.last_price
+        return self._band
+
+    def _new_band(self, basis_points: int) -> tuple[int | None, int | None]:
+        assert self.last_price is not None
+        lowest, highest = self.instrument.lowest_price, self.instrument.highest_price
+        low = max(1, -(-self.last_price * (10_000 - basis_points) // 10_000))
+        high = self.last_price * (10_000 + basis_points) // 10_000
+        return low if lowest is None else max(lowest, low), high if highest is None else min(highest, high)
 
     def own(self, side: Side) -> BookSide:
         """Where an order of this side rests."""

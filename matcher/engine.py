@@ -281,7 +281,7 @@ class Engine:
             holding = book.holdings[command.account]  # who has one has a good name
         except KeyError:
             return None
-        if not book.is_free or holding.account.killed or holding.account.limited:
+        if holding.account.killed or holding.account.limited or not (book.is_free or book.takes(price)):
             return None
         own, best = (book.bids, book.asks.best) if command.side is BUY else (book.asks, book.bids.best)
         level = own.levels.get(price)
@@ -683,7 +683,16 @@ class Engine:
         if order.terms is not None:
             self._forget_expiry(order.terms.expires_at, order_id)
         del self._open[order_id], holding.orders[order_id]
-        level.unlink(order)
+        before, after = order.previous, order.next  # PriceLevel.unlink, in one piece as it happens so often
+        if before is None:
+            level.head = after
+        else:
+            before.next = after
+        if after is None:
+            level.tail = before
+        else:
+            after.previous = before
+        level.quantity -= order.remaining - order.hidden
         if level.head is None:
             level.side.drop(level)
         return Outcome((canceled,), (LevelChanged(holding.symbol, order.side, level.price, level.quantity),))
@@ -1049,11 +1058,10 @@ def _expected_quantity(command: PlaceOrder, book: OrderBook) -> int | None:
 
 def _waiting_quantity(holding: Holding, side: Side, batch: Batch | None) -> int:
     """What the account's open orders may still fill on one side, without those that the batch cancels."""
-    return sum(
-        order.remaining
-        for order in holding.orders.values()
-        if order.side is side and not (batch is not None and batch.cancels(order))
-    )
+    orders = [order for order in holding.orders.values() if order.side is side]
+    if batch is not None:
+        orders = [order for order in orders if not batch.cancels(order)]
+    return sum([order.remaining for order in orders])
 
 
 def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: int) -> bool:
