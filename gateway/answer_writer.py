@@ -46,6 +46,8 @@ class AnswerWriter:
     def write(self, answer: HttpAnswer) -> bool:
         """Whether it is written. If not, it is to be sent: uvicorn knows what to do with whatever is unusual."""
         cycle = self._cycle
+        if type(answer) is not HttpAnswer:  # an export makes its body while it is sent
+            return False
         is_usual = 200 <= answer.status < 204 and cycle.keep_alive and cycle.scope["method"] != "HEAD"
         if not is_usual or cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
             return False

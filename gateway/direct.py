@@ -5,7 +5,7 @@ of them (docs/decisions/0031). Only what is exactly one of these is answered her
 is Litestar's, which is why both answer alike.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
@@ -23,10 +23,11 @@ class DirectRoutes:
         self._app = app
         self._fixed: dict[tuple[str, str], Route] = {}
         self._varied: dict[tuple[str, str], tuple[Route, str]] = {}
-        self._spoken_for: set[str] = set()
+        self._fixed_parts: set[str] = set()
+        """Those are never the variable part of another address."""
         for route in routes:
             start, _, last = route.path.rpartition("/")
-            self._spoken_for.update(_beginnings(route.path))
+            self._fixed_parts.add(route.path.partition("{")[0].rstrip("/"))
             if "{" not in route.path:
                 self._fixed[route.method, route.path] = route
             elif "{" not in start:
@@ -50,12 +51,6 @@ class DirectRoutes:
         if route := self._fixed.get((method, path)):
             return route, {}
         start, _, last = path.rpartition("/")
-        if not last or path in self._spoken_for or (varied := self._varied.get((method, start))) is None:
+        if not last or path in self._fixed_parts or (varied := self._varied.get((method, start))) is None:
             return None
         return varied[0], {varied[1]: last}
-
-
-def _beginnings(path: str) -> Iterator[str]:
-    """The addresses that Litestar takes for this route, or for the way to it, and for no variable part of another's."""
-    parts = path.partition("{")[0].rstrip("/").split("/")
-    return ("/".join(parts[:length]) for length in range(2, len(parts) + 1))

@@ -16,6 +16,10 @@ DATE = [(b"date", b"Fri, 20 Nov 2026 21:00:00 GMT"), (b"x-content-type-options",
 ORDER = command_answer({"order_id": 7}, 12, 201, "/orders/7", replayed=True)
 
 
+class Stream(HttpAnswer):
+    """One whose body comes while it is sent."""
+
+
 class Wire:
     """A transport that remembers."""
 
@@ -84,6 +88,7 @@ async def test_the_same_bytes_in_one_write(answer: HttpAnswer) -> None:
     "answer",
     [
         HttpAnswer(204, b"", ()),
+        Stream(200, b"", ()),
         problem_answer(Problem(code="body_too_large", detail="It is.")),
         json_answer(1, headers=((b"location", b"/orders/1\r\nset-cookie: a"),)),
         json_answer(1, headers=((b"location", b"/orders/\x00"),)),
