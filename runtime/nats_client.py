@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
+from nats.aio.client import DEFAULT_BUFFER_SIZE, PING_PROTO, Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import (
@@ -80,7 +80,12 @@ class NatsClient(Client):
         Subjects are to be ours, or come from the server: they are not looked at. What is too large for the server is
         left out and logged. Raises NatsError, and sends nothing, when the connection takes nothing.
         """
-        commands = [b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(what), what) for to, what in self._sendable(messages)]
+        commands = []
+        for subject, content in messages:
+            if len(content) <= self._max_payload:
+                commands.append(f"PUB {subject} {len(content)}\r\n".encode() + content + _LINE_END)
+            else:
+                log.warning("%d bytes for %s are more than nats-server takes", len(content), subject)
         if not commands:
             return
         command = b"".join(commands)
@@ -91,13 +96,6 @@ class NatsClient(Client):
         self._pending_data_size += len(command)
         if self.is_connected and self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
-
-    def _sendable(self, messages: Iterable[tuple[str, bytes]]) -> Iterable[tuple[str, bytes]]:
-        for subject, content in messages:
-            if len(content) <= self._max_payload:
-                yield subject, content
-            else:
-                log.warning("%d bytes for %s are more than nats-server takes", len(content), subject)
 
     def _check_open(self, size: int) -> None:
         if self.is_closed:
@@ -153,6 +151,13 @@ class NatsClient(Client):
         finally:
             timer.cancel()
             del self._resp_map[token]
+
+    async def _send_ping(self, future: "asyncio.Future[Any] | None" = None) -> None:
+        """In its turn. nats-py's goes before what waits to be sent, so that `flush` would return before a subscription
+        has reached the server."""
+        self._pongs.append(asyncio.get_running_loop().create_future() if future is None else future)
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
 
     # Whom we connect to
 

@@ -90,6 +90,7 @@ class Shell:
         for reply_to, answer in sealed.answers:
             assert reply_to not in self.replies or not reply_to, "answered twice"
             self.replies[reply_to] = _reply.decode(answer)
+            assert answer == msgspec.msgpack.encode(self.replies[reply_to]), "put together from parts, it is the same"
         return sealed
 
     def seal_all(self) -> None:
@@ -427,6 +428,15 @@ def test_overload_refuses_at_the_bound_and_nothing_of_the_request_is_done(shell:
     shell.request("again", order(client="one"))
     shell.seal()
     assert isinstance(shell.answer("again")[0].results[0], Outcome), "it was never looked at before"
+
+
+def test_a_request_larger_than_the_bound_is_refused_even_when_nothing_waits() -> None:
+    shell = Shell(backlog_commands=2)
+    shell.request("three", order(), order(), order())
+    assert shell.refusal("three") is RequestRefusal.OVERLOADED
+    shell.request("two", order(), order())
+    shell.seal()
+    assert len(shell.answer("two")[0].results) == 2
 
 
 def test_a_request_that_exceeds_the_bound_only_in_part_is_refused_whole(shell: Shell) -> None:

@@ -143,6 +143,7 @@ async def test_a_drained_listener_has_heard_everything_and_hears_no_more(nats_se
     await until(lambda: bool(after.heard))
     assert after.contents == [b"other"]
     assert len(ear.heard) == 5000
+    assert list(two.listeners.values()) == [after]
     await close(one)
     await close(two)
 
