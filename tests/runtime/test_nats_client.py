@@ -198,3 +198,10 @@ async def test_requests_end_with_their_own_answer_or_none(nats_server: NatsServe
 
 async def until(condition: Callable[[], bool]) -> None:
     assert await asyncio.to_thread(wait_until, condition)
+
+
+async def test_a_flush_does_not_go_ahead_of_a_subscription(connection: NatsClient) -> None:
+    await connection.subscribe("late")
+    await connection._send_ping()
+    assert [command[:4] for command in connection._pending] == [b"SUB ", b"PING"]
+    await connection.flush()
