@@ -13,12 +13,12 @@ import logging
 from collections.abc import Iterable
 from itertools import islice
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broadcaster.publishing import Publication, publish
 from broadcaster.streams import Update
 from contracts.subjects import account_orders
+from runtime.nats_client import NatsClient
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _THAT_IS_ALL = "all"
 class AccountUpdates:
     """Hand it all updates in order, and publish at once what it gives back. Keep `run` running."""
 
-    def __init__(self, connection: Client) -> None:
+    def __init__(self, connection: NatsClient) -> None:
         self._connection = connection
         self._inbox = connection.new_inbox()
         self._waiting: dict[str, list[Update]] = {}

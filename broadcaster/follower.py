@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from itertools import chain
 
 import msgspec
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
@@ -23,6 +22,7 @@ from broadcaster.publishing import publish
 from contracts.subjects import market_book
 from runtime.clock import now
 from runtime.journal import JournalReader, journal_state
+from runtime.nats_client import NatsClient
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _PROGRESS_COMMITS = 100_000
 _encoder = msgspec.json.Encoder()
 
 
-async def follow(live: Live, connection: Client, accounts: AccountUpdates) -> None:
+async def follow(live: Live, connection: NatsClient, accounts: AccountUpdates) -> None:
     """Without end. Raises JournalBroken at the first commit that does not fit."""
     end = await _journal_end(connection)
     if end > live.position.sequence:
@@ -56,7 +56,7 @@ async def follow(live: Live, connection: Client, accounts: AccountUpdates) -> No
                 await asyncio.sleep(min(len(part) * _PAUSE_SECONDS_PER_COMMIT, _LONGEST_PAUSE_SECONDS))
 
 
-async def _journal_end(connection: Client) -> int:
+async def _journal_end(connection: NatsClient) -> int:
     """The last sequence; waits for the matcher to create the journal."""
     while True:
         try:
@@ -68,7 +68,7 @@ async def _journal_end(connection: Client) -> int:
             await asyncio.sleep(0.2)
 
 
-async def refresh(live: Live, connection: Client) -> None:
+async def refresh(live: Live, connection: NatsClient) -> None:
     """Return when all that is committed now has been folded; the wait is bounded."""
     try:
         async with asyncio.timeout(REFRESH_SECONDS):
@@ -93,7 +93,7 @@ def _slices(received: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes
 
 
 async def _take(
-    live: Live, connection: Client, accounts: AccountUpdates, part: list[tuple[int, bytes]], end: int
+    live: Live, connection: NatsClient, accounts: AccountUpdates, part: list[tuple[int, bytes]], end: int
 ) -> None:
     """Fold a run of commits; once caught up, show what they bring."""
     news = News()
@@ -119,7 +119,7 @@ def _open(live: Live) -> None:
     log.info("live after commit %d, trade %d", live.position.sequence, live.market.last_trade_id)
 
 
-async def show_books(live: Live, connection: Client) -> None:
+async def show_books(live: Live, connection: NatsClient) -> None:
     """Each second, to the WebSocket clients and to NATS."""
     await live.caught_up.wait()
     loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ def _to_show(live: Live) -> list[str]:
     return symbols if len(symbols) <= ALWAYS_SHOWN_SYMBOLS else sorted(changed)
 
 
-async def show_tickers_and_candles(live: Live, connection: Client) -> None:
+async def show_tickers_and_candles(live: Live, connection: NatsClient) -> None:
     """Tickers ten times a second to the clients; those that changed each second to NATS, and candles to both."""
     await live.caught_up.wait()
     loop = asyncio.get_running_loop()

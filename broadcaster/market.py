@@ -217,6 +217,7 @@ class Market:
             self.orders.apply(command, outcome, moment)
             if outcome.levels:
                 self._change_books(outcome, commit.sequence, news)
+        self.orders.remember(moment)
         news.orders += moment.changes
         self.sequence = commit.sequence
         self.time = commit.time

@@ -48,6 +48,9 @@ class OrderEvent(str, Enum):
     """Self-trade prevention took from its quantity."""
 
 
+_TRADE = OrderEvent.TRADE
+
+
 class _Filled(Struct, frozen=True, gc=False):
     """An order by its last whole state and the fills since: most orders are only ever filled."""
 
@@ -133,7 +136,7 @@ class LiveOrders:
         return list(self._open.values())
 
     def apply(self, command: Command, outcome: Outcome, moment: "Moment") -> None:
-        """Fold one outcome of the commit."""
+        """Fold one outcome of the commit. After the last one: `remember`."""
         if type(command) is AllOrNothing:
             for origin, event in attributed(command, outcome.events):
                 self._follow(origin, event, moment)
@@ -141,12 +144,17 @@ class LiveOrders:
             for event in outcome.events:
                 self._follow(command, event, moment)
 
+    def remember(self, moment: "Moment") -> None:
+        """The commit is folded: its changes are among the latest."""
+        self.recent += moment.changes
+
     def _follow(self, origin: Command, event: Event, moment: "Moment") -> None:
         if type(event) is OrderAccepted:
             self._accept(origin, event, moment)
         elif type(event) is TradeExecuted:
-            self._fill(event.maker_order_id, event, moment)
-            self._fill(event.taker_order_id, event, moment)
+            notional = event.quantity * event.price
+            self._fill(event.maker_order_id, event, notional, moment)
+            self._fill(event.taker_order_id, event, notional, moment)
         else:
             for order_id in concerned(event):
                 self._change(order_id, event, moment)
@@ -159,12 +167,19 @@ class LiveOrders:
         self.last_order_id = order_id
         self._keep(OrderChange(order, 0, 0, moment.sequence, moment.time, moment.next, OrderEvent.ACCEPTED), moment)
 
-    def _fill(self, order_id: int, trade: TradeExecuted, moment: "Moment") -> None:
-        before = self._before(order_id, trade)
-        filled, notional = before.filled + trade.quantity, before.notional + trade.quantity * trade.price
-        sequence, time, event = moment.sequence, moment.time, OrderEvent.TRADE
-        change = OrderChange(before.base, filled, notional, sequence, time, moment.next, event, None, trade)
-        self._keep(change, moment)
+    def _fill(self, order_id: int, trade: TradeExecuted, notional: int, moment: "Moment") -> None:
+        """What most changes are, so without a detour."""
+        before, changes = self._open.get(order_id), moment.changes
+        assert before is not None, f"order {order_id} is not open, but {trade} happened to it"
+        base, filled = before.base, before.filled + trade.quantity
+        change = OrderChange(
+            base, filled, before.notional + notional, moment.sequence, moment.time, len(changes), _TRADE, None, trade
+        )
+        changes.append(change)
+        if base.quantity != filled:
+            self._open[order_id] = change
+        else:
+            self._close(change)
 
     def _change(self, order_id: int, event: Event, moment: "Moment") -> None:
         """Whatever is not just a fill comes with the whole order, or changes what does not change otherwise."""
@@ -182,7 +197,6 @@ class LiveOrders:
         return before
 
     def _keep(self, change: OrderChange, moment: "Moment") -> None:
-        self.recent.append(change)
         moment.changes.append(change)
         base = change.base
         if change.reason is None and base.quantity != change.filled:
