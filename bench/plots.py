@@ -39,18 +39,21 @@ def ratios(rows: Sequence[Row], path: Path) -> None:
 
 
 def _bars(axes: Any, rows: Sequence[Row], what: str) -> None:
+    """From the floor, which is 1, to the ratio, on logarithms: a tenth has as much room as ten times."""
     places = range(len(rows))
-    values = [row.ratio or 0.0 for row in rows]
-    axes.barh(places, values, color=[_COLORS[row.ratio_goal_reached] for row in rows], height=0.6)
-    for place, value, row in zip(places, values, rows, strict=True):
-        axes.annotate(f"  {value:.2f}", (max(value, row.ratio_goal or 0.0), place), va="center", fontsize="small")
-    goals = [(place, row.ratio_goal) for place, row in zip(places, rows, strict=True) if row.ratio_goal is not None]
-    for place, goal in goals:
-        axes.plot([goal, goal], [place - 0.4, place + 0.4], color="black", linewidth=2)
-    axes.axvline(1.0, color="lightgray", linewidth=0.8)
+    ratios = [row.ratio or 1.0 for row in rows]
+    colors = [_COLORS[row.ratio_goal_reached] for row in rows]
+    axes.barh(places, [ratio - 1 for ratio in ratios], left=1, color=colors, height=0.6)
+    for place, row, ratio in zip(places, rows, ratios, strict=True):
+        if row.ratio_goal is not None:
+            axes.plot([row.ratio_goal] * 2, [place - 0.4, place + 0.4], color="black", linewidth=2)
+        axes.annotate(f"  {ratio:.2f}", (max(1, ratio, row.ratio_goal or 0), place), va="center", fontsize="small")
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(places, _labels(rows), fontsize="small")
     axes.invert_yaxis()
-    axes.margins(x=0.1)
+    axes.margins(x=0.15)
     axes.set_title(what, fontsize="medium")
 
 
