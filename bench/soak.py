@@ -278,13 +278,13 @@ async def load(
     say(f"{scale.seconds / 60:g} minutes of {rates}")
     watch = Watch({name: psutil.Process(pid) for name, pid in stack.pids.items()}, asker, time.perf_counter())
     watching = asyncio.create_task(watch.run())
-    try:
-        await on_schedule(sources, scale.seconds, watch.started)
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-    if not watching.cancelled():
-        watching.result()
+    sending = asyncio.create_task(on_schedule(sources, scale.seconds, watch.started))
+    await asyncio.wait((sending, watching), return_when=asyncio.FIRST_COMPLETED)
+    for task in (sending, watching):
+        task.cancel()
+    sent, watched = await asyncio.gather(sending, watching, return_exceptions=True)
+    if isinstance(sent, BaseException):  # watching went wrong before it was over
+        raise WrongAnswer(f"a process ended, or did not tell how far it is: {watched!r}")
     return watch, first
 
 
