@@ -200,8 +200,9 @@ async def until(condition: Callable[[], bool]) -> None:
     assert await asyncio.to_thread(wait_until, condition)
 
 
-async def test_a_flush_does_not_go_ahead_of_a_subscription(connection: NatsClient) -> None:
+async def test_a_flush_does_not_go_ahead_of_a_subscription(nats_server: NatsServer) -> None:
+    connection = await connect(nats_server.url, "one")
     await connection.subscribe("late")
     await connection._send_ping()
     assert [command[:4] for command in connection._pending] == [b"SUB ", b"PING"]
-    await connection.flush()
+    await close(connection)
