@@ -101,3 +101,15 @@ async def test_the_pause_ends_when_the_next_run_is_full(monkeypatch: pytest.Monk
     assert not pausing.done()
     await add(runs, WRITTEN[2])
     await pausing
+
+
+async def test_what_recording_took_is_no_longer_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a slow Postgres adds nothing. Method: a pause of an hour, after a run that was taken an hour ago."""
+    monkeypatch.setattr(recorder.runs, "_LONGEST_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(recorder.runs, "_PAUSE_SECONDS_PER_COMMIT", 3600)
+    runs = Runs()
+    await add(runs, WRITTEN[0])
+    run = await runs.take()
+    runs._taken_at -= 3600
+    async with asyncio.timeout(60):
+        await runs.pause(run)
