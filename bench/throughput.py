@@ -7,7 +7,8 @@ from statistics import median
 from bench.load import Load
 from bench.rounds import PER_SECOND, Row
 
-_LEAST_MICROSECONDS = 0.5
+_LEAST_SHARE = 0.01
+"""Of all processes together: who has less is not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Side:
         """Microseconds for each, of every process, medians of the rounds."""
         names = {name for load in self.rounds for name in load.processor}
         medians = {name: 1e6 * median(load.processor[name] for load in self.rounds) / self.count for name in names}
-        told = sorted(((value, name) for name, value in medians.items() if value >= _LEAST_MICROSECONDS), reverse=True)
+        least = _LEAST_SHARE * sum(medians.values())
+        told = sorted(((value, name) for name, value in medians.items() if value > least), reverse=True)
         return ", ".join(f"{name} {value:.1f}" for value, name in told) or "hardly any"
 
 
