@@ -637,7 +637,6 @@ class Engine:
             self._shrink(order, quantity, work)
         else:
             self._take_out(order, work)
-            order.level = None
             order.remaining += quantity - order.quantity
             order.price, order.quantity, order.hidden = price, quantity, 0
             work.events.append(OrderAmended(order.state(), priority_kept=False))
