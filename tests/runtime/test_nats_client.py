@@ -200,6 +200,7 @@ async def until(condition: Callable[[], bool]) -> None:
     assert await asyncio.to_thread(wait_until, condition)
 
 
+@pytest.mark.stack
 async def test_a_flush_does_not_go_ahead_of_a_subscription(nats_server: NatsServer) -> None:
     connection = await connect(nats_server.url, "one")
     await connection.subscribe("late")
