@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check audit fast chaos simulate prove soak bench bench-quick peers overload lock clean help
+.PHONY: up test check audit fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -59,6 +59,9 @@ soak: $(READY) ## half an hour at 70 % of capacity: flat, and nothing lost? (MIN
 
 peers: $(READY) ## measure beside other Python engines (from PyPI) and beside FastAPI with a row for each order
 	$(BIN)/python -m bench.peers $(ARGS)
+
+growth: $(READY) ## measure what more symbols, accounts, resting orders, clients and journal cost (ARGS="--write")
+	$(BIN)/python -m bench.growth $(ARGS)
 
 overload: $(READY) ## measure what happens with more load than fits
 	$(BIN)/python -m bench.overload

@@ -394,6 +394,7 @@ def _run(scale: Scale, names: Sequence[str], arguments: argparse.Namespace) -> N
         axes = uvloop.run(_measure(scale, names, Path(at)))
         gateway = uvloop.run(gateway_microseconds(scale, Path(at))) if arguments.write else 0.0
         machine["load after"] = load()
+        machine["run"] = "quick: fewer orders, one round" if arguments.quick else "whole"
     print("\n".join(lines(axes, machine)))
     if arguments.write:
         measured = costs(axes, gateway)
