@@ -43,8 +43,8 @@ def test_ours_trades_as_the_bare_book_says() -> None:
 
 
 def test_an_engine_goes_on_where_it_was_until_there_is_nothing_left() -> None:
-    timing = Timing(PEERS[OURS], operations_of(SMALL, 250))
-    assert [timing.go_on(100, 10.0)[0] for _ in range(4)] == [100, 100, 50, 0]
+    timing = Timing(PEERS[OURS], operations_of(SMALL, 230))
+    assert [timing.go_on(100, 10.0)[0] for _ in range(4)] == [100, 100, 30, 0]
 
 
 async def test_ours_is_measured_in_rounds_and_agrees_with_itself(tmp_path: Path) -> None:
