@@ -45,6 +45,7 @@ async def check_broker(connection: Client, settings: Settings) -> None:
             f"PRICETIME_REPLICAS is {settings.replicas}, but PRICETIME_NATS_MONITOR_URL names {len(addresses)} "
             "nats-server: name every node of the cluster, with commas between"
         )
+    reconnects = connection.stats["reconnects"]
     asked = await _ask_all(addresses)
     found = {address: each for address, each in asked.items() if not isinstance(each, _Silent)}
     silent = [each for each in asked.values() if isinstance(each, _Silent)]
@@ -55,7 +56,8 @@ async def check_broker(connection: Client, settings: Settings) -> None:
         )
     if not _is_among(connection, found):
         await asyncio.sleep(_NOTICE_SECONDS)  # started again, perhaps, and the connection does not know yet
-    _check_connected(connection, settings, found, silent)
+    was_away = not connection.is_connected or connection.stats["reconnects"] != reconnects
+    _check_connected(connection, settings, found, silent, was_away)
     _check_together(found)
     for each in silent:
         log.warning("%s: whether it syncs every write is looked at when it is back", each)
@@ -121,12 +123,12 @@ def _is_among(connection: Client, found: dict[str, dict[str, Any]]) -> bool:
 
 
 def _check_connected(
-    connection: Client, settings: Settings, found: dict[str, dict[str, Any]], silent: list[_Silent]
+    connection: Client, settings: Settings, found: dict[str, dict[str, Any]], silent: list[_Silent], was_away: bool
 ) -> None:
     """What was asked must be what we are connected to."""
     if _is_among(connection, found):
         return
-    if not connection.is_connected:
+    if was_away:
         raise MonitorUnreachable("the connection was lost while nats-server was asked: it may have been started again")
     if silent:
         raise MonitorUnreachable(f"{silent[0]}, and we are connected to a node that the other addresses do not know")

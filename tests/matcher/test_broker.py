@@ -16,9 +16,10 @@ SETTINGS = Settings(
 
 
 class Connection:
-    is_connected = True
-    _server_info = {"server_id": "one"}
-    stats = {"reconnects": 0}
+    def __init__(self) -> None:
+        self.is_connected = True
+        self._server_info = {"server_id": "one"}
+        self.stats = {"reconnects": 0}
 
 
 def node(name: str, *, synced: bool = True, cluster: str = "c") -> dict[str, Any]:
@@ -92,3 +93,22 @@ async def test_addresses_must_be_those_of_one_cluster_each_once(nodes: dict[str,
 async def test_as_many_addresses_as_replicas_are_needed(nodes: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(Refused, match="PRICETIME_REPLICAS is 3, but PRICETIME_NATS_MONITOR_URL names 1"):
         await check(Settings(nats_monitor_url="http://one", replicas=3))
+
+
+async def test_one_that_is_started_again_while_it_is_asked_is_not_another(
+    nodes: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id is a new one after each start, so what it said of itself before does not fit the new connection."""
+    monkeypatch.setattr(broker, "_NOTICE_SECONDS", 0.01)
+    connection: Any = Connection()
+    connection._server_info = {"server_id": "one, started again"}
+    with pytest.raises(Refused, match="make PRICETIME_NATS_MONITOR_URL and PRICETIME_NATS_URL agree"):
+        await check_broker(connection, SETTINGS)
+
+    async def ask(_: httpx.AsyncClient, address: str) -> object:
+        connection.stats["reconnects"] += 1
+        return NODES[address]
+
+    monkeypatch.setattr(broker, "_ask", ask)
+    with pytest.raises(MonitorUnreachable, match="it may have been started again"):
+        await check_broker(connection, SETTINGS)
