@@ -26,6 +26,7 @@ _NODE_SECONDS = 2.0
 """A node that hangs must not hold up a take-over for long; the others tell enough."""
 _LOOK_SECONDS = 5.0
 _NOTICE_SECONDS = 0.5
+_PROBE_SECONDS = 2
 _RETRY_SECONDS = 0.2
 
 
@@ -54,9 +55,11 @@ async def check_broker(connection: Client, settings: Settings) -> None:
         raise MonitorUnreachable(
             f"{silent[0]}: set PRICETIME_NATS_MONITOR_URL to where nats-server answers its monitoring port"
         )
+    answers = True
     if not _is_among(connection, found):
         await asyncio.sleep(_NOTICE_SECONDS)  # started again, perhaps, and the connection does not know yet
-    was_away = not connection.is_connected or connection.stats["reconnects"] != reconnects
+        answers = await _answers(connection)
+    was_away = not answers or connection.stats["reconnects"] != reconnects
     _check_connected(connection, settings, found, silent, was_away)
     _check_together(found)
     for each in silent:
@@ -120,6 +123,17 @@ def _check_synced(servers: Iterable[dict[str, Any]]) -> None:
 def _is_among(connection: Client, found: dict[str, dict[str, Any]]) -> bool:
     ours = connection._server_info.get("server_id")
     return any(server.get("server_id") == ours for server in found.values())
+
+
+async def _answers(connection: Client) -> bool:
+    """Whether somebody is at the other end. A server that died while nothing came through seems to be there still."""
+    if not connection.is_connected:
+        return False
+    try:
+        await connection.flush(timeout=_PROBE_SECONDS)
+    except (NatsError, TimeoutError):
+        return False
+    return connection.is_connected
 
 
 def _check_connected(

@@ -20,6 +20,11 @@ class Connection:
         self.is_connected = True
         self._server_info = {"server_id": "one"}
         self.stats = {"reconnects": 0}
+        self.is_dead = False
+
+    async def flush(self, timeout: int) -> None:
+        if self.is_dead:
+            raise TimeoutError
 
 
 def node(name: str, *, synced: bool = True, cluster: str = "c") -> dict[str, Any]:
@@ -104,6 +109,10 @@ async def test_one_that_is_started_again_while_it_is_asked_is_not_another(
     connection._server_info = {"server_id": "one, started again"}
     with pytest.raises(Refused, match="make PRICETIME_NATS_MONITOR_URL and PRICETIME_NATS_URL agree"):
         await check_broker(connection, SETTINGS)
+    connection.is_dead = True  # and the connection has not noticed
+    with pytest.raises(MonitorUnreachable, match="it may have been started again"):
+        await check_broker(connection, SETTINGS)
+    connection.is_dead = False
 
     async def ask(_: httpx.AsyncClient, address: str) -> object:
         connection.stats["reconnects"] += 1
