@@ -61,8 +61,8 @@ _SNAPSHOT_SECONDS = 120.0
 class Scale:
     commands: int = 1_000_000
     commits_of: tuple[int, ...] = (20, 100)
-    """So many commands in each: commits are of a dozen over REST, of some 60 with 64 requests at a time over NATS, larger of batches.
-    """
+    """So many commands in each: commits are of a dozen over REST, of some 60 with 64 requests at a time over NATS, and
+    larger of batches."""
     resting: tuple[int, ...] = (100_000, 1_000_000)
     rounds: int = 3
     rate: float = 1_000.0
