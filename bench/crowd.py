@@ -157,10 +157,12 @@ class HttpCrowd(Crowd):
             connection.close()
 
     def send(self, number: int, payload: bytes) -> None:
-        if self._idle:
-            self._idle.pop().send(number, payload)
-        else:
-            self._waiting.append((number, payload))
+        while self._idle:
+            connection = self._idle.popleft()  # in turn: one that is left alone for long is closed by the server
+            if connection.is_open:
+                connection.send(number, payload)
+                return
+        self._waiting.append((number, payload))
 
     async def settle(self) -> None:
         await super().settle()
@@ -185,6 +187,7 @@ class _HttpConnection(asyncio.Protocol):
         self._crowd = crowd
         self._received = b""
         self._number: int | None = None
+        self.is_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not instances of it
@@ -209,6 +212,7 @@ class _HttpConnection(asyncio.Protocol):
             self._crowd.free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_open = False
         if self._number is not None:
             self._crowd.tally.unanswered()
 

@@ -117,3 +117,16 @@ def test_messages_of_nats_in_pieces(size: int) -> None:
     for start in range(0, len(sent), size):
         connection.data_received(sent[start : start + size])
     assert told == [(b"a.1", b"", b"1\r\n\r\n2"), "pong", (b"a.2", b"hhh", b"cc"), (b"a.3", b"", b"")]
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_passed_over() -> None:
+    async with serving(b"HTTP/1.1 201 x\r\ncontent-length: 2\r\n\r\n{}") as url:
+        crowd = HttpCrowd(3)
+        await crowd.open(url)
+        for connection in crowd._all[:2]:
+            connection.close()
+        await asyncio.sleep(0)
+        numbers = await crowd.storm([REQUEST], 100, 0.1)
+        await crowd.settle()
+        crowd.close()
+        assert statuses(crowd, numbers) == [201] * 10
