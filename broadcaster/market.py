@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -365,34 +364,17 @@ _changes_decoder = msgspec.msgpack.Decoder(list[_SavedChange])
 _orders_decoder = msgspec.msgpack.Decoder(list[_SavedOrder])
 
 
-class _FrozenListing(NamedTuple):
-    """Copies of what changes in a listing. The candles of whole seconds do not: new ones take their places."""
-
-    instrument: Instrument
-    bids: dict[int, int]
-    asks: dict[int, int]
-    last: Trade | None
-    minutes: list[Minute]
-    book_sequence: int
-    candles: dict[str, Candle]
-    second: Candle | None
-
-
 class Frozen:
     """The market as it stood at a position; the market itself may go on meanwhile."""
 
-    def __init__(
-        self, saved: _Saved, listings: list[_FrozenListing], changes: list[OrderChange], orders: list[OpenOrder]
-    ) -> None:
-        """`saved` is without its listings."""
+    def __init__(self, saved: _Saved, changes: list[OrderChange], orders: list[OpenOrder]) -> None:
         self._saved = saved
-        self._listings = listings
         self._changes = changes
         self._orders = orders
 
     def parts(self) -> Iterator[bytes]:
         """What `load` takes, a part at a time, so that another thread can do it beside the event loop."""
-        yield _encoder.encode(replace(self._saved, listings=[_saved_listing(each) for each in self._listings]))
+        yield _encoder.encode(self._saved)
         yield _encoder.encode([_saved_change(change) for change in self._changes])
         for start in range(0, len(self._orders), ORDERS_PER_PART):
             some = self._orders[start : start + ORDERS_PER_PART]
@@ -401,17 +383,16 @@ class Frozen:
 
 def freeze(market: Market, position: Chain) -> Frozen:
     """Copies what changes and shares what does not: some 2 ms for the recent trades, 12 for a million levels or
-    orders, 2 for a thousand symbols."""
+    orders."""
     assert market.sequence == position.sequence
     saved = _Saved(
         position=_copied(position),
         last_trade_id=market.last_trade_id,
         last_order_id=market.orders.last_order_id,
-        listings=[],
+        listings=[_saved_listing(listing) for listing in market._listings.values()],
         recent=list(market.recent),
     )
-    listings = [_frozen_listing(listing) for listing in market._listings.values()]
-    return Frozen(saved, listings, list(market.orders.recent), market.orders.all())
+    return Frozen(saved, list(market.orders.recent), market.orders.all())
 
 
 def _copied(chain: Chain) -> Chain:
@@ -427,30 +408,17 @@ def pack_parts(parts: Iterable[bytes]) -> bytes:
     return _encoder.encode(list(parts))
 
 
-def _frozen_listing(listing: Listing) -> _FrozenListing:
-    candles, second = listing.candles, listing.candles.second
-    return _FrozenListing(
-        listing.instrument,
-        dict.copy(listing.book.bids),
-        dict.copy(listing.book.asks),
-        listing.last,
-        listing.day.minutes(),
-        listing.book_sequence,
-        dict.copy(candles.whole_seconds),
-        None if second is None else replace(second),
-    )
-
-
-def _saved_listing(frozen: _FrozenListing) -> _SavedListing:
+def _saved_listing(listing: Listing) -> _SavedListing:
+    candles = listing.candles
     return _SavedListing(
-        instrument=frozen.instrument,
-        bids=frozen.bids,
-        asks=frozen.asks,
-        last=frozen.last,
-        minutes=frozen.minutes,
-        book_sequence=frozen.book_sequence,
-        candles=[_saved_candle(name, candle) for name, candle in frozen.candles.items()],
-        second=None if frozen.second is None else _saved_candle("1s", frozen.second),
+        instrument=listing.instrument,
+        bids=dict.copy(listing.book.bids),
+        asks=dict.copy(listing.book.asks),
+        last=listing.last,
+        minutes=listing.day.minutes(),
+        book_sequence=listing.book_sequence,
+        candles=[_saved_candle(name, candle) for name, candle in candles.whole_seconds.items()],
+        second=None if candles.second is None else _saved_candle("1s", candles.second),
     )
 
 
