@@ -7,7 +7,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
-from weakref import WeakKeyDictionary
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -141,7 +140,7 @@ async def close(connection: Client) -> None:
             task.cancel()
         if not task.done() or task.cancelled() or task.exception():
             log.warning("nats: closed without knowing that everything was sent")
-    _services.pop(connection, None)  # which holds the connection: being weak is not enough
+    _services.pop(connection, None)
 
 
 async def watch(connection: Client) -> None:
@@ -215,7 +214,8 @@ def _has_ended(task: "asyncio.Task[None] | None") -> bool:
     return task is None or task.done()
 
 
-_services: "WeakKeyDictionary[Client, Service]" = WeakKeyDictionary()
+_services: dict[Client, Service] = {}
+"""Until `close`."""
 
 
 async def respond(
