@@ -2,13 +2,12 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.stamps import FOLDER, POINTS
-from cli.main import main as pricetime
+from chaos.launch import run
 from cli.processes import Program
-from cli.supervisor import Supervisor
 
 ROOT = Path(__file__).parent.parent
 _SERVICES = frozenset(point.service for point in POINTS)
@@ -23,16 +22,5 @@ def stamped(program: Program, folder: Path) -> Program:
     return replace(program, command=(*python, "bench.stamps", module, program.name), environment=environment)
 
 
-def main(folder: Path, arguments: list[str]) -> int:
-    start = Supervisor.start
-
-    async def start_stamped(self: Supervisor, program: Program) -> None:
-        await start(self, stamped(program, folder))
-
-    supervisor: Any = Supervisor
-    supervisor.start = start_stamped
-    return pricetime(arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(run(sys.argv[2:], partial(stamped, folder=Path(sys.argv[1]))))

@@ -9,7 +9,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +78,17 @@ def _tell(folder: Path, targets: dict[str, int]) -> None:
     os.replace(fresh, file)
 
 
-def main(folder: Path, arguments: list[str]) -> int:
+def run(arguments: list[str], changed: Callable[[Program], Program]) -> int:
+    """`pricetime`, with each program that it starts changed before."""
     start = Supervisor.start
 
-    async def start_rebuilt(self: Supervisor, program: Program) -> None:
-        await start(self, rebuilt(program, folder))
+    async def start_changed(self: Supervisor, program: Program) -> None:
+        await start(self, changed(program))
 
     supervisor: Any = Supervisor
-    supervisor.start = start_rebuilt
+    supervisor.start = start_changed
     return pricetime(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(run(sys.argv[2:], partial(rebuilt, folder=Path(sys.argv[1]))))
