@@ -119,8 +119,8 @@ class Application:
     async def _serve(
         self, serve: Callable[[Connection, Scope, Receive], Awaitable[None]], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        await send({"type": "websocket.accept"})
         await self._refresh()
+        await send({"type": "websocket.accept"})  # it joins in the same turn: nothing after the handshake is missed
         connection: Connection = scope["state"][STATE]
         try:
             await serve(connection, scope, receive)

@@ -8,13 +8,12 @@ from pathlib import Path
 import msgspec
 import nats
 import pytest
-from nats.js.errors import NotFoundError
 
 from cli.main import main
 from cli.runfile import RunFile, write_run_file
 from contracts.keys import KeyRecord, Scope, hash_secret, parse_key
 from runtime.keys import KeyStore
-from tests.support.servers import NatsServer, run_apart
+from tests.support.servers import NatsServer, remove_stream, run_apart
 
 pytestmark = pytest.mark.stack
 
@@ -25,8 +24,7 @@ def server(module_nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> N
 
     async def empty() -> None:
         connection = await nats.connect(module_nats_server.url)
-        with suppress(NotFoundError):
-            await connection.jsm().delete_stream("KV_KEYS")
+        await remove_stream(connection, "KV_KEYS")
         await connection.close()
 
     run_apart(empty)

@@ -8,7 +8,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +16,6 @@ import msgspec
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
 
 from cli.runfile import write_run_file
 from contracts.commits import GENESIS_HASH, decode_commit, encode_commit
@@ -25,7 +23,7 @@ from contracts.messages import Commit, LevelChanged
 from contracts.subjects import JOURNAL, JOURNAL_STREAM
 from runtime.connection import connect
 from runtime.journal import stream_config
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, remove_stream
 from tests.support.stack import Stack, running_stack
 
 pytestmark = pytest.mark.stack
@@ -231,8 +229,7 @@ async def _read(url: str) -> list[bytes]:
 
 async def _replace(connection: Client, payloads: list[bytes]) -> None:
     manager = connection.jsm()
-    with suppress(NotFoundError):
-        await manager.delete_stream(JOURNAL_STREAM)
+    await remove_stream(connection, JOURNAL_STREAM)
     await manager.add_stream(stream_config(replicas=1))
     for payload in payloads:
         await connection.jetstream().publish(JOURNAL, payload)

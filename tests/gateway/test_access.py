@@ -4,18 +4,16 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import httpx
 import nats
 import pytest
-from nats.js.errors import NotFoundError
 
 from entry.problems import CODES
 from tests.support.gateways import Gateway, running_gateway
 from tests.support.keys import ADMIN, READ, TRADE, MadeKey, make_key, new_key, revoke_key
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, remove_stream
 
 pytestmark = pytest.mark.stack
 
@@ -28,8 +26,7 @@ JSON = {"content-type": "application/json"}
 async def gateway(module_nats_server: NatsServer) -> AsyncIterator[Gateway]:
     """One that begins without keys."""
     connection = await nats.connect(module_nats_server.url)
-    with suppress(NotFoundError):
-        await connection.jsm().delete_stream("KV_KEYS")
+    await remove_stream(connection, "KV_KEYS")
     await connection.close()
     async with running_gateway(module_nats_server.url) as running:
         yield running

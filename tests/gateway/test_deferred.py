@@ -3,7 +3,6 @@ comes of it, and who is told."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -19,7 +18,7 @@ from gateway import deferred_dispatch
 from gateway.deferred_store import CONSUMER
 from tests.support.deferral import ASYNC, ORDER, command, defer, settled
 from tests.support.gateways import Gateway, running_gateway
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, remove_stream
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
@@ -30,9 +29,7 @@ pytestmark = pytest.mark.stack
 async def broker(module_nats_server: NatsServer) -> NatsServer:
     """Without commands: what one test leaves behind must not be carried out in the next."""
     connection = await nats.connect(module_nats_server.url)
-    for stream in (COMMANDS_STREAM, f"KV_{COMMAND_RESULTS}"):
-        with suppress(NotFoundError):
-            await connection.jsm().delete_stream(stream)
+    await remove_stream(connection, COMMANDS_STREAM, f"KV_{COMMAND_RESULTS}")
     await connection.close()
     return module_nats_server
 

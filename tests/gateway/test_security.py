@@ -9,13 +9,12 @@ from pathlib import Path
 import httpx
 import nats
 import pytest
-from nats.js.errors import NotFoundError
 
 from runtime import server as server_module
 from tests.support.certificates import Authority, Certificate
 from tests.support.gateways import Gateway, running_gateway
 from tests.support.keys import make_key
-from tests.support.servers import NatsServer, temporary_folder
+from tests.support.servers import NatsServer, remove_stream, temporary_folder
 
 pytestmark = pytest.mark.stack
 
@@ -36,8 +35,7 @@ async def gateway(module_nats_server: NatsServer) -> AsyncIterator[Gateway]:
 async def gateway_on(server: NatsServer, **settings: object) -> AsyncIterator[Gateway]:
     """One that begins without keys."""
     connection = await nats.connect(server.url)
-    with suppress(NotFoundError):
-        await connection.jsm().delete_stream("KV_KEYS")
+    await remove_stream(connection, "KV_KEYS")
     await connection.close()
     async with running_gateway(server.url, **settings) as running:
         yield running

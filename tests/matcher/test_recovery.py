@@ -26,7 +26,7 @@ from runtime.service import Refused
 from runtime.settings import Settings
 from tests.support.journals import Journal, random_journal
 from tests.support.matchers import Matchers, client_of, raw_journal
-from tests.support.servers import NatsServer, start_nats, temporary_folder, wait_until
+from tests.support.servers import NatsServer, remove_stream, start_nats, temporary_folder, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -95,7 +95,7 @@ async def test_a_stream_that_may_lose_messages_is_refused(
             with pytest.raises(Refused, match=f"{setting} is .*, must be "):
                 await take_over(client.connection, settings_for(module_nats_server), Replay())
         finally:
-            await client.connection.jsm().delete_stream(JOURNAL_STREAM)
+            await remove_stream(client.connection, JOURNAL_STREAM)
 
 
 async def test_the_process_says_why_and_exits_with_3(nats_server: NatsServer, matchers: Matchers) -> None:

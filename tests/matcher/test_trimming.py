@@ -26,7 +26,7 @@ from runtime.journal import JournalReader, ensure_stream, journal_state
 from runtime.service import Refused
 from tests.support.journals import publish, random_journal
 from tests.support.recorded import fold
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, remove_stream
 
 pytestmark = pytest.mark.stack
 
@@ -62,8 +62,7 @@ class Exchange:
 async def exchange(module_nats_server: NatsServer, database: str) -> AsyncIterator[Exchange]:
     """A journal of 100 commits, the first 90 of them in Postgres."""
     connection = await connect(module_nats_server.url, "test")
-    await ensure_stream(connection, 1)
-    await connection.jsm().delete_stream(JOURNAL_STREAM)
+    await remove_stream(connection, JOURNAL_STREAM)
     await publish(connection, JOURNAL)
     store, archive = Store(database), Archive(database)
     await store.open()

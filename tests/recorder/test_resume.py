@@ -14,7 +14,7 @@ from runtime.journal import ensure_stream
 from runtime.service import Refused
 from tests.support.journals import Journal, extend, publish, random_journal
 from tests.support.recorded import fold
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, remove_stream
 
 pytestmark = pytest.mark.stack
 
@@ -26,8 +26,7 @@ RECORDED = random_journal(14, commits=40, commands_per_commit=5).written
 async def connection(module_nats_server: NatsServer) -> AsyncIterator[Client]:
     """With an empty journal, whatever the test before left."""
     connection = await nats.connect(module_nats_server.url)
-    await ensure_stream(connection, 1)
-    await connection.jsm().delete_stream(JOURNAL_STREAM)
+    await remove_stream(connection, JOURNAL_STREAM)
     await ensure_stream(connection, 1)
     yield connection
     await connection.close()

@@ -18,7 +18,7 @@ from runtime.journal import ensure_stream
 from tests.support.journals import Journal, Written, extend, publish, random_journal
 from tests.support.recorded import Recorders, expected, fold, tables, until_recorded
 from tests.support.rich_journals import rich_journal
-from tests.support.servers import NatsServer, PostgresServer
+from tests.support.servers import NatsServer, PostgresServer, remove_stream
 
 pytestmark = pytest.mark.stack
 
@@ -53,7 +53,7 @@ async def status(connection: Client) -> dict[str, Any]:
 
 
 async def replace_journal(connection: Client, written: list[Written]) -> None:
-    await connection.jsm().delete_stream(JOURNAL_STREAM)
+    await remove_stream(connection, JOURNAL_STREAM)
     await publish(connection, written)
 
 

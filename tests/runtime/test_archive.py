@@ -19,7 +19,7 @@ from runtime.archive import ArchiveUnavailable, ask_archive, journal_message
 from runtime.connection import close, connect, respond
 from runtime.journal import JournalReader, ensure_stream, journal_state
 from runtime.micro import Failure, failure
-from tests.support.servers import NatsServer, wait_until
+from tests.support.servers import NatsServer, remove_stream, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -144,7 +144,7 @@ async def test_a_hole_in_the_stream_is_handed_on(connection: Client) -> None:
     """It is damage, not trimming: the chain names it. The archive must not hide it."""
     await append(connection, 1, 20)
     recorder = await recording(connection, 20)
-    await connection.jsm().delete_stream(JOURNAL_STREAM)
+    await remove_stream(connection, JOURNAL_STREAM)
     await connection.jsm().add_stream(name=JOURNAL_STREAM, subjects=[JOURNAL])
     await append(connection, 1, 20)
     await connection.jsm().delete_msg(JOURNAL_STREAM, 12)

@@ -13,7 +13,7 @@ from contracts.subjects import JOURNAL, JOURNAL_STREAM
 from runtime.connection import close, connect
 from runtime.journal import JournalReader, ensure_stream, journal_state, stream_config, wait_for_journal
 from tests.support.proxy import proxy_to
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, keep_a_stream
 
 pytestmark = pytest.mark.stack
 
@@ -154,6 +154,7 @@ async def test_a_start_beyond_the_end_is_a_broken_journal(nats_server: NatsServe
 async def test_a_journal_that_shrank_while_it_was_read_is_broken(nats_server: NatsServer) -> None:
     async with connected(nats_server.url) as connection:
         await append(connection, 1, 50)
+        await keep_a_stream(connection)
         async with JournalReader(connection, 1) as reader:
             await read_up_to(reader, 50)
             await connection.jsm().delete_stream(JOURNAL_STREAM)

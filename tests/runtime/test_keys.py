@@ -4,12 +4,11 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
 
 from contracts.keys import (
     ID_BYTES,
@@ -30,7 +29,7 @@ from runtime.connection import close, connect
 from runtime.keys import KeyChanged, Keys, KeyStore, check_binding, is_loopback
 from runtime.service import Refused
 from runtime.settings import Settings
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, remove_stream
 
 pytestmark = pytest.mark.stack
 
@@ -60,8 +59,7 @@ async def connected(url: str) -> AsyncIterator[Client]:
 async def connection(module_nats_server: NatsServer) -> AsyncIterator[Client]:
     """To a server without any keys."""
     async with connected(module_nats_server.url) as connection:
-        with suppress(NotFoundError):
-            await connection.jsm().delete_stream(BUCKET)
+        await remove_stream(connection, BUCKET)
         yield connection
 
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ from matcher.engine import Engine
 from runtime.connection import respond
 from runtime.settings import Settings
 from runtime.tls import pinned_context
+from tests.support.servers import remove_stream
 
 START = 1_700_000_000_000_000
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
@@ -83,8 +84,7 @@ class PlayedMatcher:
 
     async def _new_journal(self) -> None:
         manager = self.connection.jsm()
-        with suppress(NotFoundError):
-            await manager.delete_stream(JOURNAL_STREAM)
+        await remove_stream(self.connection, JOURNAL_STREAM)
         await manager.add_stream(name=JOURNAL_STREAM, subjects=[JOURNAL])
 
     async def come_back(self) -> None:

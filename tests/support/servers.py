@@ -17,13 +17,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from cli.processes import Program, spawn, stop
 from cli.servers import NatsPlan, PostgresPlan, nats_plan, nats_program, postgres_program, prepare_postgres
@@ -188,6 +190,22 @@ def postgres() -> Iterator[PostgresServer]:
 def database(postgres: PostgresServer) -> Iterator[str]:
     with postgres.fresh_database() as url:
         yield url
+
+
+async def remove_stream(connection: Client, *names: str) -> None:
+    """Delete streams, if they are there, so that they can be made again at once and are empty then."""
+    manager = connection.jsm()
+    await keep_a_stream(connection)
+    for name in names:
+        with suppress(NotFoundError):
+            await manager.purge_stream(name)  # a second delete may fail silently while the first one is tidied up
+            await manager.delete_stream(name)
+
+
+async def keep_a_stream(connection: Client) -> None:
+    """Make one that stays. nats-server deletes the folder of an account's last stream after it has answered, and
+    what is created meanwhile fails with "error creating store for stream"."""
+    await connection.jsm().add_stream(name="STAYS", subjects=["test.stays"])
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
