@@ -15,7 +15,7 @@ from contracts.messages import (
     RejectReason,
     Side,
 )
-from matcher.book import Order
+from matcher.book import Holding, Order
 
 _GROUPS = (CancelOrder, AmendOrder, PlaceOrder)
 """Carried out in this order: room is made before it is used."""
@@ -45,8 +45,10 @@ class Batch:
         """A place item has passed its checks; `quantity` is what it may fill."""
         self._placed.append((item, quantity))
 
-    def cancels(self, order: Order) -> bool:
-        return order.order_id in self._canceled
+    def canceled_quantity(self, holding: Holding, side: Side) -> int:
+        """What may still be filled of the orders that it cancels, of one holding and side."""
+        orders = [self._open[order_id] for order_id in self._canceled]
+        return sum(order.remaining for order in orders if order.holding is holding and order.side is side)
 
     def change_in_open_orders(self, account: str) -> int:
         canceled = sum(self._open[order_id].holding.account.name == account for order_id in self._canceled)

@@ -66,7 +66,7 @@ class Account:
 class Holding:
     """An account in one symbol: its open orders, what it has bought (sold, when negative), and what it may."""
 
-    __slots__ = ("account", "book", "limits", "orders", "position", "symbol")
+    __slots__ = ("account", "book", "limits", "orders", "position", "symbol", "waiting")
 
     def __init__(self, account: Account, book: "OrderBook") -> None:
         self.account = account
@@ -76,7 +76,25 @@ class Holding:
         self.orders: dict[int, Order] = {}
         self.position = 0
         self.limits: SymbolLimits | None = None
+        self.waiting: dict[Side, int] | None = None
+        """What its open orders may still fill, by side. Only known of one with limits: nothing else asks for it."""
         account.holdings.append(self)
+
+    def limit(self, limits: SymbolLimits | None) -> None:
+        """Let these limits apply from now on."""
+        self.limits = limits
+        self.waiting = None if limits is None else self._waiting()
+
+    def _waiting(self) -> dict[Side, int]:
+        waiting = dict.fromkeys(Side, 0)
+        for order in self.orders.values():
+            waiting[order.side] += order.remaining
+        return waiting
+
+    def check(self) -> None:
+        """Assert that what is kept beside the orders agrees with them."""
+        assert (self.waiting is None) is (self.limits is None), "what waits is known without need, or not known"
+        assert self.waiting in (None, self._waiting()), "a sum of open orders that drifted"
 
 
 class Order(Struct, eq=False):
@@ -524,6 +542,8 @@ class OrderBook:
             assert order.stop_price is not None
             assert not self.has_reached(order.side, order.stop_price), "a stop that the last trade has reached"
         assert self.stops.count == len(list(self.stops)), "a number of stops that drifted"
+        for holding in self.holdings.values():
+            holding.check()
         if self.bids.best and self.asks.best:
             assert self.bids.best.price < self.asks.best.price, "the book is crossed"
 

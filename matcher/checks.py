@@ -27,7 +27,7 @@ from contracts.messages import (
     Terms,
 )
 from contracts.views import Instrument
-from matcher.book import BUY, DAY, FOK, GTC, GTD, LIMIT, LIMIT_TYPES, STOP_TYPES, Account, Holding, Order, OrderBook
+from matcher.book import BUY, DAY, FOK, GTC, GTD, LIMIT, LIMIT_TYPES, STOP_TYPES, Holding, Order, OrderBook
 
 is_name = re.compile(NAME_PATTERN).fullmatch
 _is_symbol = re.compile(SYMBOL_PATTERN).fullmatch
@@ -190,9 +190,8 @@ def market_limit(side: Side, protection_price: int | None, book: OrderBook) -> t
 # The limits of an account
 
 
-def refuse_open_orders(account: Account, open_orders: int) -> Refusal | None:
-    limit = account.max_open_orders
-    if limit is not None and open_orders >= limit:
+def refuse_open_orders(open_orders: int, limit: int) -> Refusal | None:
+    if open_orders >= limit:
         return Refusal(RejectReason.MAX_OPEN_ORDERS, "account", limit=limit)
     return None
 

@@ -370,13 +370,19 @@ class Engine:
 
     def _open_order(self, order: Order) -> None:
         self._open[order.order_id] = order
-        order.holding.orders[order.order_id] = order
+        holding = order.holding
+        holding.orders[order.order_id] = order
+        if holding.waiting is not None:
+            holding.waiting[order.side] += order.remaining
         if order.terms is not None and order.terms.expires_at is not None:
             self._expiries.add((order.terms.expires_at, order.order_id))
 
     def _close_order(self, order: Order) -> None:
         """The order is no longer open; it is out of the book and the stops already."""
-        del self._open[order.order_id], order.holding.orders[order.order_id]
+        holding = order.holding
+        del self._open[order.order_id], holding.orders[order.order_id]
+        if holding.waiting is not None:
+            holding.waiting[order.side] -= order.remaining
         if order.terms is not None:
             self._forget_expiry(order.terms.expires_at, order.order_id)
 
@@ -498,6 +504,8 @@ class Engine:
             trade_id += 1
             events.append(TradeExecuted(trade_id, symbol, price, quantity, side, maker.order_id, taker_id))
             maker_holding.position -= direction * quantity
+            if maker_holding.waiting is not None:
+                maker_holding.waiting[maker.side] -= quantity
             notional += quantity * price
             if quantity == maker_remaining:
                 level.quantity -= quantity
@@ -552,6 +560,8 @@ class Engine:
             level = maker.level
             assert level is not None
             level.quantity -= maker.reduce(quantity)
+            if maker.holding.waiting is not None:
+                maker.holding.waiting[maker.side] -= quantity
             work.touched.append(level)
             work.events.append(OrderReduced(maker.state()))
         if quantity == taker.remaining:
@@ -584,7 +594,10 @@ class Engine:
             order.triggered = True
             work.events.append(OrderTriggered(order.order_id, trade_id))
             work.fills_left = MAX_FILLS
-            self._execute(order, order.holding.book, work)
+            holding, before = order.holding, order.remaining
+            self._execute(order, holding.book, work)
+            if holding.waiting is not None:  # as a taker it was open all the while
+                holding.waiting[order.side] -= before - order.remaining
             self._collect_triggered(work)
 
     def _finish(self, work: Work) -> Outcome:
@@ -646,7 +659,10 @@ class Engine:
         """A smaller total at the same price: the order keeps its place."""
         level = order.level
         assert level is not None
-        level.quantity -= order.reduce(order.quantity - quantity)
+        less = order.quantity - quantity
+        level.quantity -= order.reduce(less)
+        if order.holding.waiting is not None:
+            order.holding.waiting[order.side] -= less
         work.touched.append(level)
         work.events.append(OrderAmended(order.state(), priority_kept=True))
 
@@ -658,6 +674,8 @@ class Engine:
         if not keeps_place:
             book.stops.remove(order)
         order.remaining += quantity - order.quantity
+        if order.holding.waiting is not None:
+            order.holding.waiting[order.side] += quantity - order.quantity
         order.price, order.quantity = price, quantity
         order.terms = replace(order.terms, stop_price=stop_price)
         work.events.append(OrderAmended(order.state(), keeps_place))
@@ -682,6 +700,8 @@ class Engine:
         if order.terms is not None:
             self._forget_expiry(order.terms.expires_at, order_id)
         del self._open[order_id], holding.orders[order_id]
+        if holding.waiting is not None:
+            holding.waiting[order.side] -= order.remaining
         before, after = order.previous, order.next  # PriceLevel.unlink, in one piece as it happens so often
         if before is None:
             level.head = after
@@ -893,9 +913,9 @@ class Engine:
         account = self._account(command.account)
         for book in self._books.values():
             if (holding := book.holdings.get(command.account)) is not None:
-                holding.limits = None
+                holding.limit(None)
         for limits in command.symbols:
-            self._holding(self._books[limits.symbol], command.account).limits = limits
+            self._holding(self._books[limits.symbol], command.account).limit(limits)
         account.max_open_orders = command.max_open_orders
         account.limited = bool(command.symbols) or command.max_open_orders is not None
         return Outcome((AccountLimitsSet(command.account),))
@@ -1029,9 +1049,10 @@ def _is_of(order: Order, accounts: tuple[str, ...]) -> bool:
 
 def _refuse_limits(command: PlaceOrder, account: Account, book: OrderBook, batch: Batch | None) -> Refusal | None:
     """The limits of an account that has some."""
-    open_orders = account.open_orders + (0 if batch is None else batch.change_in_open_orders(account.name))
-    if refusal := checks.refuse_open_orders(account, open_orders):
-        return refusal
+    if account.max_open_orders is not None:
+        open_orders = account.open_orders + (0 if batch is None else batch.change_in_open_orders(account.name))
+        if refusal := checks.refuse_open_orders(open_orders, account.max_open_orders):
+            return refusal
     holding = book.holdings.get(account.name)
     limits = None if holding is None else holding.limits
     if limits is None:
@@ -1056,11 +1077,9 @@ def _expected_quantity(command: PlaceOrder, book: OrderBook) -> int | None:
 
 
 def _waiting_quantity(holding: Holding, side: Side, batch: Batch | None) -> int:
-    """What the account's open orders may still fill on one side, without those that the batch cancels."""
-    orders = [order for order in holding.orders.values() if order.side is side]
-    if batch is not None:
-        orders = [order for order in orders if not batch.cancels(order)]
-    return sum([order.remaining for order in orders])
+    """What the open orders of a holding with limits may still fill, without those that the batch cancels."""
+    assert holding.waiting is not None
+    return holding.waiting[side] - (0 if batch is None else batch.canceled_quantity(holding, side))
 
 
 def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: int) -> bool:

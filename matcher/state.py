@@ -255,6 +255,9 @@ def _restore(engine: Engine, parts: Iterable[_Part]) -> None:
     for job in jobs:
         orders = [engine._open[order_id] for order_id in job.order_ids]
         engine._cancelations.append(Cancelation(orders, job.reason, job.announcement))
+    for book in engine._books.values():
+        for holding in book.holdings.values():
+            holding.limit(holding.limits)  # it counts the orders that have come back
     engine.unfinished = bool(engine._cancelations or engine._triggered)
 
 
