@@ -1,58 +1,108 @@
 """The `pricetime` command. Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`.
 
-To add one: write the module and give it a line in COMMANDS. Only the module that is asked for is imported.
+To add one: write the module and give it a line in GROUPS. Only the module that is asked for is imported.
 """
 
 import argparse
+import difflib
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 
 from cli.errors import CommandError
 from runtime.service import Refused
 
-COMMANDS = {
-    "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
-    "handover": ("cli.handover", "let the matcher that stands by go on in place of the one that serves"),
-    "restart": ("cli.restart", "restart the services of a running exchange one after the other, losing nothing"),
-    "replay": ("cli.replay", "send a file of real order flow to a running exchange"),
-    "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
-    "rebuild": ("cli.rebuild", "make the journal or Postgres of a stopped exchange anew from what is left of both"),
-    "keys": ("cli.keys", "API keys: who may read, trade and administer"),
-    "nats-users": ("cli.nats_users", "logins for NATS that act for one account, or read market data"),
-    "bench": ("cli.bench", "measure speed, each figure beside its floor"),
+Commands = dict[str, tuple[str, str]]
+
+GROUPS: dict[str, Commands] = {
+    "run it": {
+        "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
+        "restart": ("cli.restart", "restart the services of a running exchange one after the other, losing nothing"),
+        "handover": ("cli.handover", "let the matcher that stands by go on in place of the one that serves"),
+    },
+    "let people in": {
+        "keys": ("cli.keys", "API keys: who may read, trade and administer"),
+        "nats-users": ("cli.nats_users", "logins for NATS that act for one account, or read market data"),
+    },
+    "know and prove": {
+        "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
+        "rebuild": ("cli.rebuild", "make the journal or Postgres of a stopped exchange anew from what is left of both"),
+        "replay": ("cli.replay", "send a file of real order flow to a running exchange"),
+        "bench": ("cli.bench", "measure speed, each figure beside its floor"),
+    },
 }
+"""By what somebody wants; `pricetime --help` shows them so."""
+COMMANDS: Commands = {name: command for group in GROUPS.values() for name, command in group.items()}
+
+_PIPE_CLOSED = 141
+"""What a shell says of a program whose reader has gone: `pricetime ... | head`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser(next((each for each in given if not each.startswith("-")), None))
-    parsed = parser.parse_args(given)
     try:
+        chosen = _chosen(given)
+        parsed = make_parser(() if chosen is None else (chosen,)).parse_args(given)
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
     except (CommandError, Refused) as error:
         print(f"pricetime: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it would be flushed once more at the end
+        return _PIPE_CLOSED
     return code
 
 
-def _parser(chosen: str | None) -> argparse.ArgumentParser:
+def _chosen(given: Sequence[str]) -> str | None:
+    """The command, if one is named. Raises CommandError when there is no such."""
+    chosen = next((each for each in given if not each.startswith("-")), None)
+    if chosen is None or chosen in COMMANDS:
+        return chosen
+    meant = difflib.get_close_matches(chosen, COMMANDS, 1)
+    hint = f"did you mean `pricetime {meant[0]}`?" if meant else "see `pricetime --help`"
+    raise CommandError(f"there is no command {chosen!r}; {hint}")
+
+
+def make_parser(loaded: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Knows the names of all commands, and the options of those in `loaded`."""
     parser = argparse.ArgumentParser(
         prog="pricetime",
+        formatter_class=_Grouped,
         description="An exchange in a box: orders matched in price-time priority, answered when they are on disk.",
+        epilog="`pricetime COMMAND --help` says more of each; docs/cli.md has all of it on one page.",
     )
     parser.add_argument("--version", action="version", version=f"pricetime {version('pricetime')}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module_name, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        if name == chosen:
+        if name in loaded:
             module = importlib.import_module(module_name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+class _Grouped(argparse.HelpFormatter):
+    """Commands under what they are for."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if not isinstance(action, argparse._SubParsersAction):
+            return super()._format_action(action)
+        shown = {each.dest: each for each in self._iter_indented_subactions(action)}
+        self._action_max_length += self._indent_increment  # argparse forgets that they are indented
+        return "\n".join(self._group(title, [shown[name] for name in names]) for title, names in GROUPS.items())
+
+    def _group(self, title: str, commands: Sequence[argparse.Action]) -> str:
+        heading = f"{'':{self._current_indent}}{title}:\n"
+        self._indent()
+        lines = [super(_Grouped, self)._format_action(command) for command in commands]
+        self._dedent()
+        return "".join([heading, *lines])
 
 
 if __name__ == "__main__":
