@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from importlib import metadata
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -28,6 +29,7 @@ from gateway.history import History, open_pool
 from gateway.history_routes import history_routes
 from gateway.limits import limits_routes
 from gateway.people import answer_people
+from gateway.places import config_routes
 from gateway.reads import Reads
 from gateway.routes import Route, health_routes, read_routes
 from gateway.security import Security, headers
@@ -80,6 +82,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         *history_routes(reads, Exports(settings.postgres_url)),
         *health_routes(Health(connection)),
         *limits_routes(settings),
+        *config_routes(settings, metadata.version("pricetime")),
         *site_routes(settings.default_instrument),
     ]
     keys = Keys(connection, settings)

@@ -63,7 +63,13 @@ ENDPOINTS = [
     *(public(f"/static/{name}")[0] for name in ("site.css", "home.js", "docs.js", "icon.svg")),
     *(public(f"/static/vendor/swagger-ui/swagger-ui{name}")[0] for name in ("-bundle.js", ".css")),
     *public(
-        "/limits", "/trades", "/instruments", "/instruments/{symbol}", "/market/{symbol}", "/market/{symbol}/depth"
+        "/config.json",
+        "/limits",
+        "/trades",
+        "/instruments",
+        "/instruments/{symbol}",
+        "/market/{symbol}",
+        "/market/{symbol}/depth",
     ),
     Endpoint("GET /market/{symbol}/candles", None, query="interval=1m"),
     Endpoint("GET /orders", Scope.READ),
