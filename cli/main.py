@@ -27,6 +27,7 @@ GROUPS: dict[str, Commands] = {
         "nats-users": ("cli.nats_users", "logins for NATS that act for one account, or read market data"),
     },
     "know and prove": {
+        "journal": ("cli.journal", "what happened, commit by commit: by order, symbol, sequence or time"),
         "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
         "rebuild": ("cli.rebuild", "make the journal or Postgres of a stopped exchange anew from what is left of both"),
         "replay": ("cli.replay", "send a file of real order flow to a running exchange"),

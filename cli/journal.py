@@ -1,0 +1,251 @@
+"""`pricetime journal`: what happened, commit by commit, as the journal has it.
+
+    pricetime journal                        the last twenty commits
+    pricetime journal --order 17             the life of an order, and what has become of it
+    pricetime journal --symbol BTC-USD --since 10m
+    pricetime journal --sequence 1000..1020
+    pricetime journal -f                     and what comes, as it comes
+
+It asks NATS alone, so that it answers as well while matcher, gateway and Postgres do not; only what is trimmed from
+the journal comes from Postgres, by the recorder.
+"""
+
+import argparse
+import asyncio
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from cli.asking import address, connected
+from cli.errors import CommandError
+from cli.journal_text import Scale, Wanted, as_json, as_text, conclusion, state_after
+from cli.options import MOMENTS, add_nats, count, microseconds, order_id, past, symbol
+from contracts.commits import JournalBroken, decode_commit
+from contracts.orders import Standing
+from contracts.subjects import MATCHER_INSTRUMENTS
+from contracts.views import Instrument
+from runtime.archive import ArchiveUnavailable, journal_message
+from runtime.connection import close, connect
+from runtime.journal import JournalReader, journal_state
+from runtime.tls import NatsTls
+
+_LAST = 20
+_ANSWER_SECONDS = 1.0
+
+
+class Range(NamedTuple):
+    first: int
+    last: int | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sequence", type=_range, metavar="N[..M]", help="this commit, N..M, or N.. to the end")
+    parser.add_argument("--order", type=order_id, metavar="ID", help="what concerns this order")
+    parser.add_argument("--symbol", type=symbol, metavar="S", help="what concerns this instrument")
+    parser.add_argument("--since", type=past, metavar="TIME", help="committed then or later")
+    parser.add_argument("--until", type=past, metavar="TIME", help="committed before then")
+    parser.add_argument("-n", "--last", type=count, metavar="N", help="no more than the last N of those that fit")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each commit")
+    add_nats(parser)
+    parser.epilog = f"Without options, the last {_LAST} commits. TIME is in UTC: {MOMENTS}."
+
+
+def _range(text: str) -> Range:
+    found = re.fullmatch(r"([1-9][0-9]{0,17})(?:(\.\.|-)([1-9][0-9]{0,17})?)?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no sequence: give 1000, 1000..1020, or 1000.. to the end")
+    first = int(found[1])
+    last = int(found[3]) if found[3] else None if found[2] else first
+    if last is not None and last < first:
+        raise argparse.ArgumentTypeError(f"{text!r} ends before it begins")
+    return Range(first, last)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    url, tls = address(arguments)
+    try:
+        asyncio.run(_show(arguments, url, tls))
+    except JournalBroken as error:
+        raise CommandError(f"{error}; `pricetime verify` tells more") from error
+    except (NatsError, TimeoutError, ArchiveUnavailable) as error:
+        raise CommandError(f"the journal cannot be read now: {error or 'no answer from nats-server'}") from error
+    return 0
+
+
+async def _show(arguments: argparse.Namespace, url: str, tls: NatsTls) -> None:
+    if arguments.follow and (arguments.until is not None or (arguments.sequence and arguments.sequence.last)):
+        raise CommandError("--follow has no end: leave --until out, and give --sequence N.. without one")
+    connection = await connected(url, tls)
+    try:
+        scale = Scale(await _instruments(connection))
+        span = await _span(arguments, connection)
+    finally:
+        await close(connection)
+    wanted = Wanted(arguments.order, arguments.symbol)
+    printer = Printer(wanted, scale, as_lines=arguments.json, most=None if wanted.is_all else arguments.last)
+    with _progress(span, is_shown=not wanted.is_all) as progress:
+
+        def take(sequence: int, payload: bytes) -> None:
+            progress(sequence)
+            printer.take(sequence, payload)
+
+        await _read(url, tls, span, take)
+    printer.end()
+    if arguments.follow:
+        await _read(url, tls, Range(span.last + 1, None), printer.take)
+
+
+# Which commits
+
+
+class Span(NamedTuple):
+    """From `first` to `last`, both included; empty if `last` is before `first`."""
+
+    first: int
+    last: int
+
+
+async def _instruments(connection: Client) -> list[Instrument]:
+    """None while no matcher serves: what the journal itself says of them is then what there is."""
+    try:
+        answer = await connection.request(MATCHER_INSTRUMENTS, b"{}", timeout=_ANSWER_SECONDS)
+        return msgspec.json.decode(answer.data, type=_Listed).items
+    except (NatsError, TimeoutError, msgspec.MsgspecError):
+        return []
+
+
+class _Listed(msgspec.Struct):
+    items: list[Instrument]
+
+
+async def _span(arguments: argparse.Namespace, connection: Client) -> Span:
+    """As far as that can be said without looking into each commit."""
+    try:
+        end = (await journal_state(connection)).last_seq
+    except NotFoundError as error:
+        raise CommandError("there is no journal yet: no matcher has served on this exchange") from error
+    asked: Range = arguments.sequence or Range(1, None)
+    if asked.first > end and not arguments.follow:
+        raise CommandError(f"there is no commit {asked.first}: the journal ends at {end}")
+    first, last = asked.first, end if asked.last is None else min(asked.last, end)
+    if arguments.until is not None:
+        last = min(last, await _first_at(connection, arguments.until, last) - 1)
+    if arguments.since is not None:
+        first = max(first, await _first_at(connection, arguments.since, last))
+    most = _most(arguments)
+    return Span(first if most is None else max(first, last - most + 1), last)
+
+
+def _most(arguments: argparse.Namespace) -> int | None:
+    """How many commits to look at, if that is certain before."""
+    if arguments.order or arguments.symbol:
+        return None
+    is_free = not (arguments.sequence or arguments.since or arguments.until)
+    most: int | None = arguments.last or (_LAST if is_free else None)
+    return most
+
+
+async def _first_at(connection: Client, moment: datetime, last: int) -> int:
+    """The first commit of that time or later, or the one after the last: time never goes back in the journal."""
+    time, low, high = microseconds(moment), 1, last + 1
+    while low < high:
+        middle = (low + high) // 2
+        payload = await journal_message(connection, middle)
+        if payload is None:
+            raise JournalBroken(middle, "is missing")
+        if decode_commit(middle, payload)[0].time < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+async def _read(url: str, tls: NatsTls, span: Span | Range, take: Callable[[int, bytes], object]) -> None:
+    """Each commit of the span; without end, if it has none."""
+    if span.last is not None and span.last < span.first:
+        return
+    connection = await connect(url, "journal", tls=tls)
+    try:
+        async with JournalReader(connection, span.first) as reader:
+            async for messages in reader:
+                for sequence, payload in messages:
+                    take(sequence, payload)
+                    if sequence == span.last:
+                        return
+                sys.stdout.flush()
+    finally:
+        await close(connection)
+
+
+# What to say of each
+
+
+class Printer:
+    """Shows what is wanted of the commits that it takes: each at once, or the last `most` of them at the `end`."""
+
+    def __init__(self, wanted: Wanted, scale: Scale, *, as_lines: bool, most: int | None = None) -> None:
+        self._wanted = wanted
+        self._scale = scale
+        self._as_json = as_lines
+        self._held: deque[str] | None = None if most is None else deque(maxlen=most)
+        self._standing: Standing | None = None
+        self._needles = _needles(wanted) if scale.is_known else []
+
+    def take(self, sequence: int, payload: bytes) -> None:
+        if any(needle not in payload for needle in self._needles):
+            return
+        commit, digest = decode_commit(sequence, payload)
+        self._scale.learn(commit)
+        if self._wanted.order_id is not None:
+            self._standing = state_after(self._standing, self._wanted.order_id, commit)
+        if self._as_json:
+            shown = as_json(commit, digest, self._wanted, self._scale)
+            lines = [msgspec.json.encode(shown).decode()] if shown["commands"] or self._wanted.is_all else []
+        else:
+            lines = as_text(commit, self._wanted, self._scale)
+        if lines:
+            self._say("\n".join(lines))
+
+    def _say(self, text: str) -> None:
+        if self._held is None:
+            print(text)
+        else:
+            self._held.append(text)
+
+    def end(self) -> None:
+        """What was held; and of an order, what has become of it."""
+        for text in self._held or ():
+            print(text)
+        self._held = None
+        if self._standing is not None and not self._as_json:
+            print(conclusion(self._standing, self._scale))
+        sys.stdout.flush()
+
+
+def _needles(wanted: Wanted) -> list[bytes]:
+    """Bytes without which a commit cannot hold what is wanted: much faster to look for than to decode."""
+    found = [] if wanted.order_id is None else [msgspec.msgpack.encode(wanted.order_id)]
+    return found if wanted.symbol is None else [*found, wanted.symbol.encode()]
+
+
+@contextmanager
+def _progress(span: Span, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
+    """On stderr, while many commits are looked through; not between lines that are shown at once."""
+    console = Console(stderr=True)
+    columns = (TextColumn("looking through the journal"), BarColumn(), MofNCompleteColumn(), TextColumn("commits"))
+    disabled = not is_shown or not console.is_terminal or span.last - span.first < 1000
+    with Progress(*columns, console=console, transient=True, disable=disabled) as bar:
+        task = bar.add_task("", total=span.last - span.first + 1)
+        yield lambda sequence: bar.update(task, completed=sequence - span.first + 1) if sequence % 100 == 0 else None
