@@ -45,8 +45,17 @@ _ANSWER_SECONDS = 1.0
 
 
 class Range(NamedTuple):
+    """What was asked for; without a last one, there is no end to it."""
+
     first: int
     last: int | None
+
+
+class Span(NamedTuple):
+    """From `first` to `last`, both included; empty if `last` is before `first`."""
+
+    first: int
+    last: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
         asyncio.run(_show(arguments, url, tls))
     except JournalBroken as error:
         raise CommandError(f"{error}; `pricetime verify` tells more") from error
-    except (NatsError, TimeoutError, ArchiveUnavailable) as error:
-        raise CommandError(f"the journal cannot be read now: {error or 'no answer from nats-server'}") from error
+    except ArchiveUnavailable as error:
+        raise CommandError(f"what was asked for is trimmed from the journal, and {error}") from error
+    except (NatsError, TimeoutError) as error:
+        raise CommandError(
+            "nats-server does not let the journal be read: perhaps it is not well (`pricetime status`), or this user "
+            "may not (`pricetime nats-users url operator` may)"
+        ) from error
     return 0
 
 
@@ -103,18 +117,19 @@ async def _show(arguments: argparse.Namespace, url: str, tls: NatsTls) -> None:
 
         await _read(url, tls, span, take)
     printer.end()
+    if not printer.shown and not arguments.follow:
+        print(_nothing(span), file=sys.stderr)
     if arguments.follow:
         await _read(url, tls, Range(span.last + 1, None), printer.take)
 
 
+def _nothing(span: Span) -> str:
+    if span.last < span.first:
+        return "there are no commits of that time"
+    return f"nothing in commits {span.first} to {span.last} is of that"
+
+
 # Which commits
-
-
-class Span(NamedTuple):
-    """From `first` to `last`, both included; empty if `last` is before `first`."""
-
-    first: int
-    last: int
 
 
 async def _instruments(connection: Client) -> list[Instrument]:
@@ -201,6 +216,8 @@ class Printer:
         self._as_json = as_lines
         self._held: deque[str] | None = None if most is None else deque(maxlen=most)
         self._standing: Standing | None = None
+        self.shown = 0
+        """How many commits were."""
         self._needles = _needles(wanted) if scale.is_known else []
 
     def take(self, sequence: int, payload: bytes) -> None:
@@ -216,6 +233,7 @@ class Printer:
         else:
             lines = as_text(commit, self._wanted, self._scale)
         if lines:
+            self.shown += 1
             self._say("\n".join(lines))
 
     def _say(self, text: str) -> None:

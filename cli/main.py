@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
 from cli.errors import CommandError
 from runtime.service import Refused
@@ -71,7 +72,7 @@ def _chosen(given: Sequence[str]) -> str | None:
 
 def make_parser(loaded: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     """Knows the names of all commands, and the options of those in `loaded`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pricetime",
         formatter_class=_Grouped,
         description="An exchange in a box: orders matched in price-time priority, answered when they are on disk.",
@@ -86,6 +87,13 @@ def make_parser(loaded: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see: {self.prog} --help)\n")
 
 
 class _Grouped(argparse.HelpFormatter):
