@@ -1,0 +1,347 @@
+"""The trading page in Chromium against the running exchange: what people do there, and what they must see of it.
+
+Goal: whoever trades in the browser sees the truth, at a desk and on a phone. Method: real clicks and keys; what the
+page shows is held against what REST says. A visit fails by itself when anything stands on the console that should not.
+"""
+
+import asyncio
+import random
+import secrets
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from bench.page_load import Sent, Wandering, prepare, send
+from tests.support.stack import Stack
+from tests.support.trading_page import Market, eventually, own_symbol, visiting
+from tools.browser import DESKTOP, PHONE, Metrics, Screen, chromium
+
+pytestmark = pytest.mark.stack
+
+SCREENS = pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=["desktop", "phone"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def market(stack: Stack) -> Market:
+    """With a book: 101.00 and 102.00 are offered, 99.00 and 98.00 bid, one each at 1 and one at 2."""
+    made = Market(stack.http)
+    for side, price, quantity in (("sell", "101", "1"), ("sell", "102", "2"), ("buy", "99", "1"), ("buy", "98", "2")):
+        made.place(side, price, quantity)
+    return made
+
+
+@pytest.fixture
+def account() -> str:
+    return f"web-{secrets.token_hex(3)}"
+
+
+@SCREENS
+def test_an_order_is_placed_amended_and_canceled(
+    browser: Browser, market: Market, account: str, screen: Screen
+) -> None:
+    with visiting(browser, market.http, screen) as visit:
+        visit.choose(market.symbol, account)
+        visit.fill(side="buy", type="limit", price="100.00", quantity="1.5")
+        visit.submit()
+        expect(visit.level("bid", "100.00")).to_be_visible()
+        expect(visit.level("bid", "100.00").locator(".size")).to_contain_text("1.5")
+        order = market.order(account)
+        assert (order["price"], order["quantity"], order["side"], order["status"]) == ("100.00", "1.500", "buy", "open")
+        expect(visit.message()).to_contain_text(str(order["order_id"]))
+        expect(visit.at("latency")).to_contain_text("ms")
+
+        row = visit.open_order(order["order_id"])
+        row.get_by_role("button", name="Amend").click()
+        row.locator("[name=price]").fill("99.50")
+        row.locator("[name=quantity]").fill("0.5")
+        row.get_by_role("button", name="Save").click()
+        expect(visit.level("bid", "99.50").locator(".size")).to_contain_text("0.5")
+        expect(visit.level("bid", "100.00")).to_have_count(0)
+        amended = market.order(account)
+        assert (amended["price"], amended["quantity"], amended["status"]) == ("99.50", "0.500", "open")
+
+        row.get_by_role("button", name="Cancel").click()
+        expect(row).to_have_count(0)
+        expect(visit.level("bid", "99.50")).to_have_count(0)
+        assert market.order(account)["status"] == "canceled"
+
+
+@SCREENS
+def test_a_trade_shows_everywhere_at_once(browser: Browser, market: Market, account: str, screen: Screen) -> None:
+    market.place("sell", "101.50", "1")
+    market.place("buy", "101.50", "0.25")  # takes from 101.00: there is a last price and a candle to move
+    with visiting(browser, market.http, screen) as visit:
+        visit.choose(market.symbol, account)
+        expect(visit.level("ask", "101.00").locator(".size")).to_contain_text("0.75")
+        eventually(visit.page, lambda: float(visit.last_bar()["close"]) == 101.0, "a candle of the first trade")
+        drawn = visit.at("depth-chart").screenshot()
+
+        visit.fill(side="buy", type="market", quantity="1.25")
+        visit.submit()
+
+        newest = visit.at("tape").locator(":scope > *").first
+        expect(newest).to_contain_text("101.50")
+        expect(newest).to_contain_text("0.5")
+        expect(visit.level("ask", "101.00")).to_have_count(0)
+        expect(visit.level("ask", "101.50").locator(".size")).to_contain_text("0.5")
+        expect(visit.at("fills")).to_contain_text("101.50")
+        expect(visit.at("fills")).to_contain_text("0.75")
+        eventually(visit.page, lambda: float(visit.last_bar()["close"]) == 101.5, "the candle moves")
+        eventually(visit.page, lambda: visit.at("depth-chart").screenshot() != drawn, "the depth chart is drawn anew")
+        assert market.order(account)["status"] == "filled"
+
+
+def test_the_ladder_is_the_book(browser: Browser, market: Market) -> None:
+    """Levels come, change and go, by ones and by many, and what is shown is what REST says."""
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol)
+        orders = [market.place("sell", f"{103 + n / 20:.2f}", "3") for n in range(12)]
+        market.place("buy", "97.95", "4.5")
+        market.ask("DELETE", f"/orders/{orders[3]['order_id']}")
+        market.place("buy", "101", "0.4")
+        depth = market.depth()
+        for side, name in (("bid", "bids"), ("ask", "asks")):
+            told = [(price, float(quantity)) for price, quantity in depth[name]]
+
+            def shown(side: str = side) -> list[tuple[str, float]]:
+                return [(price, float(size.replace(",", ""))) for price, size in visit.ladder(side)]
+
+            eventually(visit.page, lambda told=told, shown=shown: shown() == told[: len(shown())] != [], f"{told}")  # type: ignore[misc]
+            assert len(shown()) >= min(len(told), 10)
+
+
+def test_grouping_adds_up_levels(browser: Browser, market: Market) -> None:
+    market.place("buy", "98.95", "0.5")
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol)
+        widest = visit.at("grouping").locator("option").last.get_attribute("value")
+        finest = visit.at("grouping").locator("option").first.get_attribute("value")
+        assert widest is not None
+        assert finest is not None
+        rows = len(visit.ladder("bid"))
+        visit.at("grouping").select_option(widest)
+        eventually(visit.page, lambda: len(visit.ladder("bid")) < rows, "fewer, wider levels")
+        assert sum(float(size) for _, size in visit.ladder("bid")) == 3.5
+        assert sum(float(size) for _, size in visit.ladder("ask")) == 3.0
+        visit.at("grouping").select_option(finest)
+        eventually(visit.page, lambda: len(visit.ladder("bid")) == rows, "every level again")
+
+
+@SCREENS
+def test_a_level_that_is_clicked_fills_the_form(browser: Browser, market: Market, screen: Screen) -> None:
+    with visiting(browser, market.http, screen) as visit:
+        visit.choose(market.symbol)
+        visit.fill(type="limit")
+        visit.level("ask", "102.00").click()
+        expect(visit.control("price")).to_have_value("102.00")
+        visit.level("bid", "98.00").click()
+        expect(visit.control("price")).to_have_value("98.00")
+
+
+ORDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "post-only limit": ({"type": "limit", "price": "97", "quantity": "1", "post_only": True}, {"post_only": True}),
+    "iceberg": (
+        {"type": "limit", "price": "97", "quantity": "3", "display_quantity": "1"},
+        {"display_quantity": "1.000", "quantity": "3.000"},
+    ),
+    "immediate or cancel": (
+        {"type": "limit", "price": "97", "quantity": "1", "time_in_force": "ioc"},
+        {"time_in_force": "ioc", "status": "canceled"},
+    ),
+    "fill or kill": (
+        {"type": "limit", "price": "97", "quantity": "1", "time_in_force": "fok"},
+        {"time_in_force": "fok", "status": "canceled"},
+    ),
+    "day": ({"type": "limit", "price": "97", "quantity": "1", "time_in_force": "day"}, {"time_in_force": "day"}),
+    "market": ({"type": "market", "quantity": "0.5"}, {"type": "market", "status": "filled"}),
+    "market by notional": ({"type": "market", "notional": "50.5"}, {"type": "market", "quantity": "0.500"}),
+    "protected market": (
+        {"type": "market", "quantity": "2", "protection_price": "101"},
+        {"protection_price": "101.00", "filled_quantity": "1.000"},
+    ),
+    "stop": ({"type": "stop", "stop_price": "110", "quantity": "1"}, {"stop_price": "110.00", "triggered": False}),
+    "stop-limit": (
+        {"type": "stop_limit", "stop_price": "110", "price": "111", "quantity": "1"},
+        {"stop_price": "110.00", "price": "111.00", "type": "stop_limit"},
+    ),
+}
+
+
+def test_every_type_of_order_can_be_placed(browser: Browser, market: Market) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        for name, (values, told) in ORDERS.items():
+            account = f"web-{secrets.token_hex(3)}"
+            visit.page.reload()
+            visit.choose(market.symbol, account)
+            visit.fill(side="buy", **values)
+            visit.submit()
+            eventually(visit.page, lambda account=account: bool(market.orders(account)), f"an order: {name}")  # type: ignore[misc]
+            order = market.order(account)
+            assert {key: order[key] for key in told} == told, name
+            if name == "market":
+                market.place("sell", "101", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        ("price", "100.03"),
+        ("price", "-1"),
+        ("price", ""),
+        ("quantity", "0.0005"),
+        ("quantity", "0"),
+        ("quantity", "much"),
+    ],
+)
+def test_what_cannot_be_is_said_before_it_is_sent(
+    browser: Browser, market: Market, account: str, control: str, value: str
+) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        visit.fill(side="buy", type="limit", **({"price": "100", "quantity": "1"} | {control: value}))
+        visit.submit()
+        expect(visit.control(control)).to_have_attribute("aria-invalid", "true")
+        assert ("POST", "/orders") not in visit.asked
+        assert market.orders(account) == []
+
+
+def test_a_refusal_is_told_in_words(browser: Browser, market: Market, account: str) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.expected.append("the server responded with a status of 409")
+        visit.choose(market.symbol, account)
+        visit.fill(side="buy", type="limit", price="101", quantity="1", post_only=True)
+        visit.submit()
+        expect(visit.message()).to_contain_text("post", ignore_case=True)
+        expect(visit.message()).to_have_attribute("role", "alert")
+        assert market.orders(account) == []
+
+
+def test_each_instrument_has_its_own_book_and_orders(browser: Browser, market: Market, account: str) -> None:
+    other = Market(market.http)
+    other.place("buy", "55", "7")
+    market.place("buy", "97", "1", account=account)
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        expect(visit.level("bid", "99.00")).to_be_visible()
+        visit.choose(other.symbol)
+        expect(visit.level("bid", "55.00").locator(".size")).to_contain_text("7")
+        expect(visit.page.locator("#ladder [data-side][data-price]:visible")).to_have_count(1)
+        other.place("sell", "56", "1")
+        expect(visit.level("ask", "56.00")).to_be_visible()
+
+
+def test_orders_made_elsewhere_are_seen(browser: Browser, market: Market, account: str) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        order = market.place("buy", "98.50", "2", account=account)
+        expect(visit.open_order(order["order_id"])).to_be_visible()
+        market.place("sell", "98.50", "3")  # meets 99.00 first, then all of it
+        expect(visit.open_order(order["order_id"])).to_have_count(0)
+        expect(visit.at("fills")).to_contain_text("98.50")
+
+
+def test_everything_can_be_done_from_the_keyboard(browser: Browser, market: Market, account: str) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        visit.page.locator("body").press("?")
+        expect(visit.at("help")).to_be_visible()
+        visit.page.keyboard.press("Escape")
+        expect(visit.at("help")).to_be_hidden()
+        visit.fill(side="buy", type="limit", price="97.50")
+        visit.control("quantity").focus()
+        visit.page.keyboard.insert_text("2")
+        visit.page.keyboard.press("Enter")
+        eventually(visit.page, lambda: bool(market.orders(account)), "Enter sends the order")
+        row = visit.open_order(market.order(account)["order_id"])
+        row.get_by_role("button", name="Cancel").focus()
+        visit.page.keyboard.press("Enter")
+        expect(row).to_have_count(0)
+
+
+@SCREENS
+def test_nothing_sticks_out_of_the_screen(browser: Browser, market: Market, account: str, screen: Screen) -> None:
+    market.place("buy", "97", "1", account=account)
+    with visiting(browser, market.http, screen) as visit:
+        visit.choose(market.symbol, account)
+        expect(visit.open_order(market.order(account)["order_id"])).to_be_visible()
+        assert visit.page.evaluate("document.scrollingElement.scrollWidth") <= screen.width
+
+
+def test_light_and_dark_are_remembered(browser: Browser, market: Market) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        colour = "getComputedStyle(document.body).backgroundColor"
+        visit.choose(market.symbol)
+        light = visit.page.evaluate(colour)
+        visit.at("theme").click()
+        eventually(visit.page, lambda: visit.page.evaluate(colour) != light, "another colour")
+        dark = visit.page.evaluate(colour)
+        visit.page.reload()
+        eventually(visit.page, lambda: visit.page.evaluate(colour) == dark, "the colour that was chosen")
+
+
+@SCREENS
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Browser, market: Market, account: str, screen: Screen, theme: str) -> None:
+    """With orders, fills, a message and an order being amended on the page; then with the help open."""
+    market.place("buy", "97", "1", account=account)
+    market.place("sell", "98.95", "0.5", account=account)
+    with visiting(browser, market.http, screen, theme) as visit:  # type: ignore[arg-type]
+        visit.choose(market.symbol, account)
+        visit.fill(side="buy", type="limit", price="100.03", quantity="1")
+        visit.submit()
+        visit.page.locator("#open-orders").get_by_role("button", name="Amend").first.click()
+        assert visit.serious_findings() == []
+        visit.page.locator("body").press("?")
+        expect(visit.at("help")).to_be_visible()
+        assert visit.serious_findings() == []
+
+
+def test_the_page_talks_to_the_exchange_only(browser: Browser, market: Market, account: str, stack: Stack) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        assert visit.places == {address.split("://")[1].split("/")[0] for address in (stack.http, stack.ws)}
+
+
+def test_changes_leave_nothing_behind(browser: Browser, stack: Stack) -> None:
+    """Heap and nodes, garbage collected, before and after a thousand changes of a book of 200 levels on each side. No
+    time is measured here: that, and ten minutes of it, is `make page-load`."""
+    wandering = Wandering(own_symbol(), 200, random.Random(1))
+    prepare(stack.http, wandering)
+    with visiting(browser, stack.http, DESKTOP) as visit, changing(stack.ws, wandering, rate=500) as sent:
+        visit.choose(wandering.symbol)
+        metrics = Metrics(visit.page)
+
+        def after(changes: int) -> tuple[float, float]:
+            eventually(visit.page, lambda: sent.answers >= changes, f"{changes} changes")
+            read = metrics.read_clean()
+            return read["JSHeapUsedSize"] / 1e6, read["Nodes"]
+
+        heap, nodes = after(700)  # tape and rows are full by then
+        heap_then, nodes_then = after(1_700)
+        assert heap_then - heap < 0.5
+        assert nodes_then - nodes < 100
+    assert not sent.refused
+
+
+@contextmanager
+def changing(ws: str, wandering: Wandering, rate: float) -> Iterator[Sent]:
+    """The book changes so many times a second, meanwhile."""
+    stop, sent = threading.Event(), Sent()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(lambda: asyncio.run(send(ws, wandering, rate, stop, sent)))
+        try:
+            yield sent
+        finally:
+            stop.set()
+            sending.result()
