@@ -65,7 +65,7 @@ class Wandering:
 
     def _trade(self) -> Request:
         side, price = self.chance.choice((("buy", self.asks[0][0]), ("sell", self.bids[0][0])))
-        terms = {"price": _decimal(price, 2), "quantity": "0.001", "time_in_force": "ioc"}
+        terms = {"price": _decimal(price, 2), "quantity": "0.001", "time_in_force": "IOC"}
         return {"op": "place", "symbol": self.symbol, "account": TAKER, "side": side, **terms}
 
     def _move(self) -> Iterator[Request]:

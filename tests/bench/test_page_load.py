@@ -44,4 +44,4 @@ def test_eight_changes_in_ten_are_of_a_quantity() -> None:
     requests = list(islice(wandering.changes(), 400))
     operations = [each["op"] for each in requests]
     assert operations.count("amend") == 320
-    assert len([each for each in requests if each.get("time_in_force") == "ioc"]) == 40
+    assert len([each for each in requests if each.get("time_in_force") == "IOC"]) == 40

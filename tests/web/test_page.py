@@ -156,14 +156,14 @@ ORDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"display_quantity": "1.000", "quantity": "3.000"},
     ),
     "immediate or cancel": (
-        {"type": "limit", "price": "97", "quantity": "1", "time_in_force": "ioc"},
-        {"time_in_force": "ioc", "status": "canceled"},
+        {"type": "limit", "price": "97", "quantity": "1", "time_in_force": "IOC"},
+        {"time_in_force": "IOC", "status": "canceled"},
     ),
     "fill or kill": (
-        {"type": "limit", "price": "97", "quantity": "1", "time_in_force": "fok"},
-        {"time_in_force": "fok", "status": "canceled"},
+        {"type": "limit", "price": "97", "quantity": "1", "time_in_force": "FOK"},
+        {"time_in_force": "FOK", "status": "canceled"},
     ),
-    "day": ({"type": "limit", "price": "97", "quantity": "1", "time_in_force": "day"}, {"time_in_force": "day"}),
+    "day": ({"type": "limit", "price": "97", "quantity": "1", "time_in_force": "DAY"}, {"time_in_force": "DAY"}),
     "market": ({"type": "market", "quantity": "0.5"}, {"type": "market", "status": "filled"}),
     "market by notional": ({"type": "market", "notional": "50.5"}, {"type": "market", "quantity": "0.500"}),
     "protected market": (
