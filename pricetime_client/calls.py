@@ -1,0 +1,217 @@
+"""Everything that can be asked, as conversations: which requests it takes, and what is made of their answers. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from pricetime_client.asking import Answer, Conversation, Request, definite, read, refusal
+from pricetime_client.errors import NoAnswer, Refusal
+from pricetime_client.fields import BatchItem, Number, target, written
+from pricetime_client.views import (
+    Account,
+    AccountLimits,
+    BatchResult,
+    Canceled,
+    Candle,
+    DeadMansSwitch,
+    Depth,
+    Instrument,
+    InstrumentStatus,
+    KillSwitch,
+    Order,
+    OrderEvent,
+    Replaced,
+    Status,
+    Ticker,
+    Trade,
+)
+
+PAGE = 1_000
+"""How many items of a list are asked for at once."""
+
+T = TypeVar("T")
+
+
+class Config(Struct, frozen=True):
+    """What the exchange tells pages and programs to begin with."""
+
+    ws_url: str = ""
+    default_symbol: str = ""
+    version: str = ""
+
+
+class _Page(Struct, frozen=True):
+    items: list[Any]
+    next_cursor: str | None = None
+
+
+class _Batch(Struct, frozen=True):
+    items: list[BatchResult]
+    sequence: int
+
+
+class Calls:
+    """`account`: whose orders, where none is named. `patience`: seconds for a request, its repetitions included."""
+
+    def __init__(self, account: str | None, patience: float) -> None:
+        self._account = account
+        self._patience = patience
+
+    # Orders
+
+    def place(self, fields: Mapping[str, Any], name: str) -> Conversation[Order]:
+        """`name`: its client_order_id if it has none; with one it can be sent again and is placed once."""
+        return self._ask(self._placing("/orders", fields, name), Order)
+
+    def replace(self, order_id: int, fields: Mapping[str, Any], name: str) -> Conversation[Replaced]:
+        return self._ask(self._placing(target("/orders/{}/replace", order_id), fields, name), Replaced)
+
+    def amend(self, order: int | str, fields: Mapping[str, Any], account: str | None) -> Conversation[Order]:
+        return self._ask(_json("PUT", self._order_target(order, account), fields), Order)
+
+    def cancel(self, order: int | str, account: str | None) -> Conversation[Order]:
+        """A cancelation that was sent before and whose answer was lost finds its order canceled: that is no refusal."""
+        came = yield from self._definite(Request(method="DELETE", target=self._order_target(order, account)))
+        try:
+            return read(came.answer, Order)
+        except Refusal as error:
+            if not came.after_unknown or error.order_status != "canceled" or error.order_id is None:
+                raise
+            return (yield from self.order(error.order_id, account))
+
+    def cancel_all(self, filters: Mapping[str, Any]) -> Conversation[Canceled]:
+        return self._ask(Request(method="DELETE", target=target("/orders", query=self._of_account(filters))), Canceled)
+
+    def batch(
+        self, items: Sequence[BatchItem], names: Sequence[str], *, all_or_nothing: bool
+    ) -> Conversation[list[BatchResult]]:
+        sent = [self._batch_item(item, name) for item, name in zip(items, names, strict=True)]
+        body = {"items": sent, "all_or_nothing": all_or_nothing}
+        return (yield from self._ask(_json("POST", "/orders/batch", body), _Batch)).items
+
+    def cancel_all_after(self, seconds: Number, account: str | None) -> Conversation[DeadMansSwitch]:
+        address = target("/accounts/{}/cancel-all-after", self._named(account))
+        return self._ask(_json("PUT", address, {"seconds": seconds}), DeadMansSwitch)
+
+    # Reads
+
+    def order(self, order: int | str, account: str | None) -> Conversation[Order]:
+        return self._get(self._order_target(order, account), Order)
+
+    def orders(self, filters: Mapping[str, Any], limit: int | None) -> Conversation[list[Order]]:
+        return self._listed("/orders", self._of_account(filters), limit, Order)
+
+    def order_history(self, order_id: int) -> Conversation[list[OrderEvent]]:
+        return self._listed(target("/orders/{}/history", order_id), {}, None, OrderEvent)
+
+    def trades(self, filters: Mapping[str, Any], limit: int | None) -> Conversation[list[Trade]]:
+        return self._listed("/trades", filters, limit, Trade)
+
+    def depth(self, symbol: str, levels: int) -> Conversation[Depth]:
+        return self._get(target("/market/{}/depth", symbol, query={"levels": levels}), Depth)
+
+    def ticker(self, symbol: str) -> Conversation[Ticker]:
+        return self._get(target("/market/{}", symbol), Ticker)
+
+    def candles(self, symbol: str, asked: Mapping[str, Any]) -> Conversation[list[Candle]]:
+        names = {"start": "from", "end": "to"}
+        query = {names.get(name, name): value for name, value in asked.items()}
+        page = yield from self._get(target("/market/{}/candles", symbol, query=query), _Page)
+        return msgspec.convert(page.items, list[Candle])
+
+    def instruments(self) -> Conversation[list[Instrument]]:
+        return self._listed("/instruments", {}, None, Instrument, pages=False)
+
+    def instrument(self, symbol: str) -> Conversation[Instrument]:
+        return self._get(target("/instruments/{}", symbol), Instrument)
+
+    def account(self, account: str | None) -> Conversation[Account]:
+        return self._get(target("/accounts/{}", self._named(account)), Account)
+
+    def status(self) -> Conversation[Status]:
+        """As it is now, well or not: asked once."""
+        came = yield Request(method="GET", target="/health/ready")
+        if not isinstance(came, Answer):
+            raise NoAnswer(f"the exchange does not answer ({came.why if came else 'nothing was sent'})", unknown=False)
+        try:
+            return msgspec.json.decode(came.body, type=Status)
+        except msgspec.MsgspecError:
+            raise refusal(came) from None
+
+    def config(self) -> Conversation[Config]:
+        """An exchange that does not tell has nothing to tell."""
+        answer = (yield from self._definite(Request(method="GET", target="/config.json"))).answer
+        return Config() if answer.status == 404 else read(answer, Config)
+
+    # Administration
+
+    def define_instrument(self, symbol: str, fields: Mapping[str, Any]) -> Conversation[Instrument]:
+        return self._ask(_json("PUT", target("/instruments/{}", symbol), fields), Instrument)
+
+    def set_instrument_status(self, symbol: str, status: InstrumentStatus) -> Conversation[Instrument]:
+        return self._ask(_json("PUT", target("/instruments/{}/status", symbol), {"status": status}), Instrument)
+
+    def set_limits(self, account: str | None, fields: Mapping[str, Any]) -> Conversation[AccountLimits]:
+        return self._ask(_json("PUT", target("/accounts/{}/limits", self._named(account)), fields), AccountLimits)
+
+    def set_kill_switch(self, account: str | None, *, engaged: bool) -> Conversation[KillSwitch]:
+        address = target("/accounts/{}/kill-switch", self._named(account))
+        return self._ask(_json("PUT", address, {"engaged": engaged}), KillSwitch)
+
+    # How they are made
+
+    def _definite(self, request: Request) -> Conversation[Any]:
+        return definite(request, self._patience)
+
+    def _ask(self, request: Request, wanted: type[T]) -> Conversation[T]:
+        return read((yield from self._definite(request)).answer, wanted)
+
+    def _get(self, address: str, wanted: type[T]) -> Conversation[T]:
+        return self._ask(Request(method="GET", target=address), wanted)
+
+    def _listed(
+        self, address: str, filters: Mapping[str, Any], limit: int | None, item: type[T], *, pages: bool = True
+    ) -> Conversation[list[T]]:
+        """The first `limit` items, or all, page after page."""
+        found: list[T] = []
+        cursor: str | None = None
+        while limit is None or len(found) < limit:
+            wanted = PAGE if limit is None else min(PAGE, limit - len(found))
+            query = {**filters, "limit": wanted, "cursor": cursor} if pages else filters
+            page = yield from self._get(target(address, query=query), _Page)
+            found += msgspec.convert(page.items, list[item])  # type: ignore[valid-type]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    def _placing(self, address: str, fields: Mapping[str, Any], name: str) -> Request:
+        order = self._order(fields, name)
+        return _json("POST", address, order, order["client_order_id"])
+
+    def _order(self, fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+        return {"client_order_id": name, **self._of_account(fields)}
+
+    def _batch_item(self, item: BatchItem, name: str) -> Mapping[str, Any]:
+        return {"place": self._order(item["place"], name)} if "place" in item else item
+
+    def _of_account(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {"account": self._account, **fields} if self._account else dict(fields)
+
+    def _named(self, account: str | None) -> str:
+        return account or self._account or "default"
+
+    def _order_target(self, order: int | str, account: str | None) -> str:
+        if isinstance(order, int):
+            return target("/orders/{}", order)
+        return target("/orders/by-client-id/{}", order, query={"account": account or self._account})
+
+
+def _json(method: str, address: str, fields: Mapping[str, Any], name: str | None = None) -> Request:
+    return Request(method=method, target=address, body=_encode(fields), client_order_id=name)
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(written(fields))
