@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 SHARED = ("contracts", "entry", "runtime")
-PACKAGES = (*SERVICES, *SHARED, "cli", "pricetime_client")
+PACKAGES = (*SERVICES, *SHARED, "cli", "demo", "pricetime_client")
 
 CONTRACTS = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "contracts").glob("*.py")}
 ENGINE = {
