@@ -20,6 +20,7 @@ Commands = dict[str, tuple[str, str]]
 GROUPS: dict[str, Commands] = {
     "run it": {
         "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
+        "status": ("cli.status", "how every part is, how far it has come, and what to look at"),
         "restart": ("cli.restart", "restart the services of a running exchange one after the other, losing nothing"),
         "handover": ("cli.handover", "let the matcher that stands by go on in place of the one that serves"),
     },

@@ -1,0 +1,111 @@
+"""`pricetime status`: how every part of a running exchange is, how far it has come, and what to look at.
+
+    pricetime status              exits 0 if orders can be placed and nothing is wrong, 1 if not
+    pricetime status --watch      again each second, until Ctrl-C
+    pricetime status --json       for programs
+
+Each part is asked itself, so that it is answered also when most of them are away.
+"""
+
+import argparse
+import asyncio
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from cli.asking import address
+from cli.options import add_nats
+from cli.parts import Part, Report, look
+from cli.runfile import RunFile, read_run_file, run_file_path
+from cli.supervisor import last_line
+from cli.tables import columns
+from runtime.tls import NatsTls
+
+_EVERY_SECONDS = 1.0
+_HEAD = ("PART", "STATE", "SEQUENCE", "LAG", "PID", "MORE")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_nats(parser)
+    parser.add_argument("-w", "--watch", action="store_true", help="again each second, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="as JSON, one line each time")
+    parser.epilog = "Exits 0 if orders can be placed and nothing is wrong, 1 if not."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.watch:
+        asyncio.run(_watch(arguments))
+    report = asyncio.run(look(*_where(arguments)))
+    print(_shown(report, arguments))
+    return 0 if report.is_well else 1
+
+
+def _where(arguments: argparse.Namespace) -> tuple[str, NatsTls, RunFile | None]:
+    """Read each time: it may be started anew while somebody watches."""
+    url, tls = address(arguments)
+    is_here = not arguments.nats and run_file_path(arguments.data).exists()
+    running = read_run_file(arguments.data) if is_here else None
+    return url, tls, running if running is not None and running.nats == url else None
+
+
+async def _watch(arguments: argparse.Namespace) -> None:
+    """Without end."""
+    with Live(console=Console(), auto_refresh=False, screen=False) as live:
+        while True:
+            report = await look(*_where(arguments))
+            if sys.stdout.isatty():
+                live.update(Text(_shown(report, arguments)), refresh=True)
+            else:
+                print(_shown(report, arguments), flush=True)
+            await asyncio.sleep(_EVERY_SECONDS)
+
+
+def _shown(report: Report, arguments: argparse.Namespace) -> str:
+    if arguments.json:
+        return msgspec.json.encode(report).decode()
+    where = arguments.nats or arguments.data
+    return "\n".join(lines(report, f"Pricetime {version('pricetime')}, {where}", arguments.data / "logs"))
+
+
+def lines(report: Report, title: str, logs: Path) -> list[str]:
+    """For people: the verdict, the parts, and what to look at when something is wrong."""
+    verdict = "orders can be placed" if report.ready else "orders cannot be placed"
+    if report.ready and not report.is_well:
+        verdict += ", but not all is well"
+    return [
+        f"{title}: {verdict}",
+        "",
+        *columns(_HEAD, [_row(part) for part in report.parts], right=("SEQUENCE", "LAG", "PID")),
+        *_journal(report),
+        *_advice(report, logs),
+    ]
+
+
+def _row(part: Part) -> tuple[str, ...]:
+    numbers = ("-" if each is None else str(each) for each in (part.sequence, part.lag, part.pid))
+    return (part.part, part.state, *numbers, part.more)
+
+
+def _journal(report: Report) -> list[str]:
+    journal = report.journal
+    if journal is None:
+        return []
+    return ["", f"The journal holds commits {journal.first} to {journal.last}, {journal.bytes / 1e6:.1f} MB."]
+
+
+def _advice(report: Report, logs: Path) -> list[str]:
+    """For each part that is not well, what its log ends with: that says why."""
+    found = []
+    for part in report.parts:
+        log = logs / f"{part.part}.log"
+        if part.ok or not log.is_file():
+            continue
+        found.append(f"{part.part} {part.state}; {log} says: {last_line(log, 0) or '(nothing)'}")
+    if found:
+        found.append("What each message means, and what to do: docs/operations.md, When something is wrong.")
+    return ["", *found] if found else []
