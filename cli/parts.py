@@ -1,6 +1,6 @@
 """How each part of a running exchange is: asked over NATS, at Postgres and at the gateway, all at once.
 
-Nobody is waited for: who does not answer within a second is said not to.
+Nobody is waited for long: a part has a second for its answer, and nats-server some for the connection.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
-    """Whether orders can be placed."""
+    """Whether orders can be placed, and history keeps up."""
     journal: Journal | None
     parts: list[Part]
 

@@ -1,6 +1,6 @@
 """`pricetime status`: how every part of a running exchange is, how far it has come, and what to look at.
 
-    pricetime status              exits 0 if orders can be placed and nothing is wrong, 1 if not
+    pricetime status              exits 0 if it is ready and nothing is wrong, 1 if not
     pricetime status --watch      again each second, until Ctrl-C
     pricetime status --json       for programs
 
@@ -34,14 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_nats(parser)
     parser.add_argument("-w", "--watch", action="store_true", help="again each second, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON, one line each time")
-    parser.epilog = "Exits 0 if orders can be placed and nothing is wrong, 1 if not."
+    parser.epilog = "Exits 0 if it is ready and nothing is wrong, 1 if not."
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         asyncio.run(_watch(arguments))
-    report = asyncio.run(look(*_where(arguments)))
-    print(_shown(report, arguments))
+    url, tls, running = _where(arguments)
+    report = asyncio.run(look(url, tls, running))
+    print(_shown(report, arguments, running))
     return 0 if report.is_well else 1
 
 
@@ -57,32 +58,32 @@ async def _watch(arguments: argparse.Namespace) -> None:
     """Without end."""
     with Live(console=Console(), auto_refresh=False, screen=False) as live:
         while True:
-            report = await look(*_where(arguments))
+            url, tls, running = _where(arguments)
+            shown = _shown(await look(url, tls, running), arguments, running)
             if sys.stdout.isatty():
-                live.update(Text(_shown(report, arguments)), refresh=True)
+                live.update(Text(shown), refresh=True)
             else:
-                print(_shown(report, arguments), flush=True)
+                print(shown, flush=True)
             await asyncio.sleep(_EVERY_SECONDS)
 
 
-def _shown(report: Report, arguments: argparse.Namespace) -> str:
+def _shown(report: Report, arguments: argparse.Namespace, running: RunFile | None) -> str:
     if arguments.json:
         return msgspec.json.encode(report).decode()
-    where = arguments.nats or arguments.data
-    return "\n".join(lines(report, f"Pricetime {version('pricetime')}, {where}", arguments.data / "logs"))
+    if running is None:
+        return "\n".join(lines(report, f"Pricetime {version('pricetime')}", None))
+    return "\n".join(lines(report, f"Pricetime {version('pricetime')}, {arguments.data}", arguments.data / "logs"))
 
 
-def lines(report: Report, title: str, logs: Path) -> list[str]:
-    """For people: the verdict, the parts, and what to look at when something is wrong."""
-    verdict = "orders can be placed" if report.ready else "orders cannot be placed"
-    if report.ready and not report.is_well:
-        verdict += ", but not all is well"
+def lines(report: Report, title: str, logs: Path | None) -> list[str]:
+    """For people: the verdict, the parts, and what to look at when something is wrong. `logs`: if they are here."""
+    verdict = "not ready" if not report.ready else "ready" if report.is_well else "ready, but not all is well"
     return [
         f"{title}: {verdict}",
         "",
         *columns(_HEAD, [_row(part) for part in report.parts], right=("SEQUENCE", "LAG", "PID")),
         *_journal(report),
-        *_advice(report, logs),
+        *([] if logs is None else _advice(report, logs)),
     ]
 
 
