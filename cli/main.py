@@ -33,6 +33,7 @@ GROUPS: dict[str, Commands] = {
         "verify": ("cli.verify", "prove that journal, book and Postgres of a running exchange agree"),
         "rebuild": ("cli.rebuild", "make the journal or Postgres of a stopped exchange anew from what is left of both"),
         "replay": ("cli.replay", "send a file of real order flow to a running exchange"),
+        "completion": ("cli.completion", "complete commands, options and symbols with Tab: a script for your shell"),
         "bench": ("cli.bench", "measure speed, each figure beside its floor"),
     },
 }
