@@ -48,6 +48,8 @@ class Engine:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self.root = lab.engine
+        """Its own / seen from here."""
 
     def command(self, *arguments: str) -> list[str]:
         """`docker ...` in the project's folder."""

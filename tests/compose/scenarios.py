@@ -1,0 +1,251 @@
+"""What has to work in containers. Each scenario begins with nothing and leaves nothing."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from tests.compose.engine import Engine
+from tests.compose.exchange import Exchange, expect
+from tests.compose.log import Log
+
+SERVICES = ("matcher", "recorder", "broadcaster", "gateway", "nats", "postgres")
+_UP = "docker compose up --wait --wait-timeout 120"
+_PS = "docker compose ps --format 'table {{.Service}}\t{{.Status}}'"
+
+
+class Compose:
+    """The project in the engine. `folder` is where it lies, seen from here."""
+
+    def __init__(self, engine: Engine, log: Log, folder: Path) -> None:
+        self._engine, self.log, self.folder = engine, log, folder
+        self.root = engine.root
+        self.without_image: list[str] = []
+
+    def sh(self, line: str, *, keep: str | None = "", last: int = 12, fails: bool = False) -> str:
+        return self.log.command(line, self._engine.shell(line), keep=keep, last=last, fails=fails)
+
+    def up(self, options: str = "", variables: str = "") -> None:
+        """Everything, until it is healthy. Images have been made; what is not there is not looked for elsewhere."""
+        up = _UP.replace("docker compose", f"docker compose {options}".rstrip())
+        self.sh(f"{variables} {up}".strip(), keep=None)
+
+    def show(self, options: str = "") -> None:
+        self.sh(_PS.replace("docker compose", f"docker compose {options}".rstrip()), last=20)
+
+    def introduce(self) -> None:
+        self.log.section("The engine")
+        self.sh("docker version --format '{{.Server.Version}}'")
+        self.sh("docker compose version --short")
+        self.sh("sh nats/make-env.sh", keep=None)
+        self.sh("docker compose build --quiet", keep=None)
+        self.sh("docker images --format 'table {{.Repository}}:{{.Tag}}\t{{.Size}}'")
+        for image in self.without_image:
+            self.log.note(f"{image}: nothing of Debian's or PyPI's to make it from, so it is left out")
+
+    def kill(self, service: str) -> None:
+        """kill -9 of the service's own program, not of its container, which Docker would take for our wish."""
+        [container] = self._engine.ask("compose", "ps", "--quiet", service).split()
+        pid = int(self._engine.ask("inspect", "--format", "{{.State.Pid}}", container))
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        init = self._engine.ask("inspect", "--format", "{{.HostConfig.Init}}", container) == "true"
+        os.kill(int(children[0]) if init else pid, signal.SIGKILL)
+        self.log.note(f"kill -9 {service}")
+
+    def state(self) -> str:
+        parts = ("ps", "--all"), ("logs", "--tail", "15")
+        return "\n".join(self._engine.ask("compose", "--profile", "*", *part) for part in parts)
+
+    def clear(self) -> None:
+        """Containers, networks and volumes of all profiles, and the passwords."""
+        self._engine.ask("compose", "--profile", "*", "down", "--volumes", "--timeout", "5", "--remove-orphans")
+        (self.folder / "docker-compose.override.yml").unlink(missing_ok=True)
+
+    @contextmanager
+    def variables(self, text: str) -> Iterator[None]:
+        """Lines of .env, while it lasts."""
+        env = self.folder / ".env"
+        before = env.read_text()
+        self.sh(f"cat >>.env <<'END'\n{text}\nEND", keep=None)
+        try:
+            yield
+        finally:
+            self.clear()
+            env.write_text(before)
+
+
+def one_machine(compose: Compose) -> None:
+    compose.log.section("Up, an order, a kill, down and up again")
+    compose.up()
+    compose.show()
+    exchange = Exchange()
+    _serves(compose, exchange)
+    compose.log.section("Each part is killed with kill -9, one after the other")
+    for service in SERVICES:
+        before = exchange.orders()
+        started = time.monotonic()
+        compose.kill(service)
+        exchange.place("buy", "90.00", "1")
+        _finds_all(exchange, before)
+        compose.log.note(f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later")
+        compose.up()  # until it is healthy again
+    _streams(compose, exchange, "101.00")
+    _down_and_up(compose, exchange)
+    compose.clear()
+
+
+def _serves(compose: Compose, exchange: Exchange) -> None:
+    expect(exchange.get("/health/ready").status_code == 200, "the gateway to be ready")
+    compose.log.note("GET /health/ready: 200")
+    page = exchange.get("/")
+    expect(page.status_code == 200 and "<html" in page.text.lower(), "a page", page.text[:100])
+    compose.log.note(f"GET /: a page of {len(page.content)} bytes; /config.json: {exchange.read('/config.json')}")
+    met = exchange.trade("100.00")
+    compose.log.note(f"orders {met['maker']['order_id']} and {met['taker']['order_id']} made a trade: {met['trade']}")
+    _streams(compose, exchange, "100.50")
+
+
+def _streams(compose: Compose, exchange: Exchange, price: str) -> None:
+    seen = exchange.trade_by_socket(price)
+    compose.log.note(f"orders over WebSocket, and their trade as it streamed: {seen['trade_id']} at {seen['price']}")
+
+
+def _finds_all(exchange: Exchange, before: Mapping[int, object], patience: float = 60.0) -> None:
+    """History shows every order of before; it may have to come back first."""
+    deadline = time.monotonic() + patience
+    while exchange.get("/orders?limit=1").status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    missing = before.keys() - exchange.orders().keys()
+    expect(not missing, "every order that was there", f"missing: {sorted(missing)[:10]}")
+
+
+def _down_and_up(compose: Compose, exchange: Exchange) -> None:
+    compose.log.section("Down and up again, with the data")
+    before = exchange.orders()
+    depth = exchange.read("/market/BTC-USD/depth")
+    compose.sh("docker compose down", keep="Removed", last=4)
+    compose.up()
+    after = exchange.orders()
+    expect(after == before, "the same orders after it", f"{len(before)} before, {len(after)} after")
+    found = exchange.read("/market/BTC-USD/depth")
+    expect((found["bids"], found["asks"]) == (depth["bids"], depth["asks"]), "the same depth", found)
+    compose.log.note(f"the same {len(after)} orders, and the same depth")
+    _serves(compose, exchange)
+
+
+def keys(compose: Compose) -> None:
+    compose.log.section("Others are let in once there is a key")
+    compose.up()
+    exchange = Exchange()
+    exchange.place("buy", "99.00", "1")
+    compose.sh("docker compose down", keep=None)
+    with compose.variables("PRICETIME_PUBLISHED_HOST=0.0.0.0"):
+        compose.sh("docker compose up --detach --wait --wait-timeout 30", keep="unhealthy|exited|error", fails=True)
+        said = compose.sh("docker compose logs --no-log-prefix --tail 20 broadcaster", keep="no keys", last=1)
+        expect("there are no keys" in said, "the reason why it does not serve", said)
+        exchange.key = compose.sh(
+            "docker compose run --rm --quiet-pull operator keys create --accounts anna --quiet", keep=None
+        ).split()[-1]
+        compose.up()
+        stranger = Exchange()
+        expect(stranger.get("/orders").status_code == 401, "401 without the key")
+        compose.log.note("GET /orders without the key: 401")
+        _serves(compose, exchange)
+        compose.sh("docker compose run --rm nats-users add anna", last=3)
+        compose.sh("docker compose kill -s HUP nats && docker compose kill -s HUP nats", keep=None)
+        exchange.place("buy", "98.00", "1")
+
+
+def standby(compose: Compose) -> None:
+    compose.log.section("The profile standby")
+    compose.up("--profile standby")
+    compose.show("--profile standby")
+    exchange = Exchange()
+    exchange.trade("100.00")
+    for _ in range(2):
+        serving = _leader(compose)
+        started = time.monotonic()
+        compose.kill(serving)
+        exchange.place("buy", "90.00", "1")
+        compose.log.note(f"the other matcher answered an order {time.monotonic() - started:.2f} s later")
+        compose.up("--profile standby")
+    _serves(compose, exchange)
+    compose.clear()
+
+
+def _leader(compose: Compose) -> str:
+    """The service whose matcher leads: the one that has said so last."""
+    lines = compose.sh(
+        "docker compose --profile standby logs --timestamps --no-color matcher matcher-standby | grep -i ' serv' | sort -t'|' -k2",
+        keep=None,
+    ).splitlines()
+    return "matcher-standby" if lines[-1].startswith("matcher-standby") else "matcher"
+
+
+def cluster(compose: Compose) -> None:
+    compose.log.section("Three nats-servers: the profile cluster")
+    compose.sh("sh nats/make-env.sh cluster", keep=None)
+    compose.up()
+    compose.show()
+    exchange = Exchange()
+    _serves(compose, exchange)
+    for node in ("nats", "nats-2", "nats-3"):
+        before = exchange.orders()
+        started = time.monotonic()
+        compose.kill(node)
+        exchange.place("buy", "90.00", "1")
+        _finds_all(exchange, before)
+        compose.log.note(f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later")
+        compose.up()
+    _down_and_up(compose, exchange)
+    compose.clear()
+    (compose.folder / ".env").unlink()
+    compose.sh("sh nats/make-env.sh", keep=None)
+
+
+def proxy(compose: Compose) -> None:
+    compose.log.section("One origin for page, REST and WebSocket: the profile proxy")
+    compose.up("--profile proxy")
+    compose.show("--profile proxy")
+    _serves(compose, Exchange("http://localhost", "ws://localhost"))
+    compose.clear()
+    compose.log.section("The same with TLS", "For localhost Caddy has an authority of its own.")
+    with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_SITE=localhost"):
+        compose.up()
+        compose.sh(
+            "docker compose cp proxy:/data/caddy/pki/authorities/local/root.crt /tmp/root.crt", keep=None
+        )
+        exchange = Exchange("https://localhost", "wss://localhost", trust=str(compose.root / "tmp/root.crt"))
+        config = exchange.read("/config.json")
+        expect(config["ws_url"] == "wss://localhost/ws", "the page to be sent to the same origin", config)
+        _serves(compose, exchange)
+        plain = Exchange("http://localhost").get("/")
+        expect(plain.status_code == 308, "to be sent to https", plain.status_code)
+        compose.log.note(f"GET http://localhost/: {plain.status_code}, {plain.headers['location']}")
+        for service in ("gateway", "broadcaster"):
+            compose.kill(service)
+            exchange.place("buy", "90.00", "1")
+            compose.up()
+            _streams(compose, exchange, "102.00")
+
+
+def tls(compose: Compose) -> None:
+    """As docs/security.md says it, word by word."""
+
+
+def observe(compose: Compose) -> None:
+    services = yaml.safe_load((compose.folder / "docker-compose.yml").read_text())["services"]
+    names = [name for name, each in services.items() if "observe" in each.get("profiles", ())]
+
+
+SCENARIOS: Mapping[str, Callable[[Compose], None]] = {
+    "one_machine": one_machine,
+    "keys": keys,
+    "standby": standby,
+    "cluster": cluster,
+    "proxy": proxy,
+}
