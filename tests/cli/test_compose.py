@@ -1,6 +1,9 @@
-"""The containers cannot be started in these tests, but what they are made of can be checked: docker-compose.yml, the
-broker's configuration and its health check."""
+"""What the containers are made of: docker-compose.yml, the broker's configuration and its health check, the proxy's.
 
+They are started by `make compose-test` (tests/compose), which takes minutes and root.
+"""
+
+import json
 import os
 import re
 import shutil
@@ -17,6 +20,8 @@ from cli.broker_users import PASSWORDS, USERS, list_logins, with_login
 from cli.main import main
 from cli.processes import Program
 from cli.servers import nats_executable, nats_plan
+from entry.problems import Problem
+from gateway.server import _KEEP_ALIVE_SECONDS
 from runtime.connection import servers_of
 from runtime.healthcheck import CHECKS
 from runtime.settings import load_settings
@@ -26,7 +31,7 @@ from tests.support.servers import NatsServer
 ROOT = Path(__file__).parents[2]
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 PUBLISHED = "${PRICETIME_PUBLISHED_HOST:-127.0.0.1}"
-RUNNING = ("nats", "postgres", *SERVICES)
+RUNNING = ("nats", "postgres", *SERVICES, "proxy")
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +50,10 @@ def resolved(environment: dict[str, str], **given: str) -> dict[str, str]:
     """With the variables that are given, and the defaults of the others. Passwords stay as they are."""
 
     def value(found: re.Match[str]) -> str:
-        return given.get(found[1], found[2])
+        name, how, other = found.groups()
+        return given.get(name, other) if how == "-" else other if given.get(name) else ""
 
-    return {name: re.sub(r"\$\{(\w+):-([^}]*)\}", value, str(text)) for name, text in environment.items()}
+    return {name: re.sub(r"\$\{(\w+):([-+])([^}]*)\}", value, str(text)) for name, text in environment.items()}
 
 
 def test_every_part_is_there_and_only_the_official_images_are_foreign(services: dict[str, Any]) -> None:
@@ -64,9 +70,16 @@ def test_nothing_is_published_beyond_loopback_and_monitoring_not_at_all(services
         "127.0.0.1:4222:4222",
         "127.0.0.1:4223:4222",
         "127.0.0.1:4224:4222",
+        "127.0.0.1:443:443",
         "127.0.0.1:8000:8000",
         "127.0.0.1:8001:8001",
+        "127.0.0.1:80:80",
     ]
+
+
+def test_the_proxy_is_published_where_the_services_know_of_it(services: dict[str, Any]) -> None:
+    """Or others would trade through it while there are no keys."""
+    assert all(port.startswith(PUBLISHED) for port in services["proxy"]["ports"])
 
 
 @pytest.mark.parametrize("name", ["gateway", "broadcaster"])
@@ -80,7 +93,9 @@ def test_a_port_published_beyond_loopback_is_known_to_its_service(name: str, ser
 @pytest.mark.parametrize("name", RUNNING)
 def test_every_part_has_a_health_check(name: str, services: dict[str, Any]) -> None:
     test = services[name]["healthcheck"]["test"]
-    asked = {"nats": "/etc/pricetime/healthcheck.sh", "postgres": "pg_isready"}.get(name, "runtime.healthcheck")
+    asked = {"nats": "/etc/pricetime/healthcheck.sh", "postgres": "pg_isready", "proxy": "http://127.0.0.1:8081/"}.get(
+        name, "runtime.healthcheck"
+    )
     assert test[0] == "CMD"
     assert asked in test
     if name in SERVICES:
@@ -111,6 +126,7 @@ def test_each_waits_for_the_health_of_what_it_needs(services: dict[str, Any]) ->
     assert waits["recorder"] == {"nats", "postgres"}
     assert waits["broadcaster"] == {"nats"}
     assert waits["gateway"] == {"matcher", "recorder", "broadcaster"}
+    assert waits["proxy"] == {"gateway", "broadcaster"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -139,6 +155,7 @@ def test_what_must_survive_lies_in_volumes(compose: dict[str, Any], services: di
         "broadcaster-data",
         "matcher-data",
         "matcher-standby-data",
+        "proxy-data",
     }
 
 
@@ -181,6 +198,43 @@ def test_a_real_server_accepts_the_configuration_of_one_machine(tmp_path: Path) 
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert "is valid" in done.stdout + done.stderr
+
+
+# One origin for all of it
+
+
+def test_with_a_site_pages_are_sent_to_the_proxy_for_the_websocket(services: dict[str, Any]) -> None:
+    environment = services["gateway"]["environment"]
+    assert load_settings(resolved(environment)).public_ws_url == ""
+    assert load_settings(resolved(environment, PRICETIME_SITE="trade.example.com")).public_ws_url == "/ws"
+    assert services["proxy"]["profiles"] == ["proxy"]  # not started with the others
+    assert resolved(services["proxy"]["environment"])["PRICETIME_SITE"] == "http://localhost"
+
+
+def test_the_proxy_knows_the_services_by_their_ports(services: dict[str, Any]) -> None:
+    caddyfile = (ROOT / "proxy" / "Caddyfile").read_text()
+    settings = load_settings({})
+    assert re.findall(r"reverse_proxy (?:@sockets )?(\S+) \{", caddyfile) == [
+        f"broadcaster:{settings.ws_port}",
+        f"gateway:{settings.http_port}",
+    ]
+    assert "./proxy:/etc/caddy:ro" in services["proxy"]["volumes"]
+
+
+def test_an_idle_connection_is_closed_by_the_proxy_before_the_gateway_closes_it() -> None:
+    """Or an order now and then would be sent into a connection that is just being closed."""
+    kept = re.search(r"keepalive (\d+)s", (ROOT / "proxy" / "Caddyfile").read_text())
+    assert kept is not None
+    assert int(kept[1]) < _KEEP_ALIVE_SECONDS
+
+
+def test_what_the_proxy_says_of_a_broken_connection_is_a_problem_as_the_gateway_writes_it() -> None:
+    """It cannot know whether the order got through, so its answer is the one that says so."""
+    said = re.search(r"respond `(.*)` (\d+)", (ROOT / "proxy" / "Caddyfile").read_text())
+    assert said is not None
+    problem = json.loads(said[1])
+    assert problem == json.loads(Problem(code="result_unknown", detail=problem["detail"]).content)
+    assert int(said[2]) == problem["status"]
 
 
 # Users of NATS

@@ -141,7 +141,17 @@ def import_images(lab: Lab, docker: Callable[..., subprocess.Popen[bytes]], say:
             _laid_over(lab, image.folders) as root,
             docker("import", *changes, "-", tag, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing,
         ):
-            _run("tar", "--create", "--xattrs", "--xattrs-include=*", *_LEFT_OUT, "-C", str(root), ".", stdout=importing.stdin)
+            _run(
+                "tar",
+                "--create",
+                "--xattrs",
+                "--xattrs-include=*",
+                *_LEFT_OUT,
+                "-C",
+                str(root),
+                ".",
+                stdout=importing.stdin,
+            )
         if importing.returncode:
             raise ImageError(f"docker import of {tag} failed")
     return unknown

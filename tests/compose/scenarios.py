@@ -91,7 +91,9 @@ def one_machine(compose: Compose) -> None:
         compose.kill(service)
         exchange.place("buy", "90.00", "1")
         _finds_all(exchange, before)
-        compose.log.note(f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later")
+        compose.log.note(
+            f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later"
+        )
         compose.up()  # until it is healthy again
     _streams(compose, exchange, "101.00")
     _down_and_up(compose, exchange)
@@ -199,7 +201,9 @@ def cluster(compose: Compose) -> None:
         compose.kill(node)
         exchange.place("buy", "90.00", "1")
         _finds_all(exchange, before)
-        compose.log.note(f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later")
+        compose.log.note(
+            f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later"
+        )
         compose.up()
     _down_and_up(compose, exchange)
     compose.clear()
@@ -216,9 +220,7 @@ def proxy(compose: Compose) -> None:
     compose.log.section("The same with TLS", "For localhost Caddy has an authority of its own.")
     with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_SITE=localhost"):
         compose.up()
-        compose.sh(
-            "docker compose cp proxy:/data/caddy/pki/authorities/local/root.crt /tmp/root.crt", keep=None
-        )
+        compose.sh("docker compose cp proxy:/data/caddy/pki/authorities/local/root.crt /tmp/root.crt", keep=None)
         exchange = Exchange("https://localhost", "wss://localhost", trust=str(compose.root / "tmp/root.crt"))
         config = exchange.read("/config.json")
         expect(config["ws_url"] == "wss://localhost/ws", "the page to be sent to the same origin", config)

@@ -137,12 +137,16 @@ def _trade(http: str) -> None:
 
 def _environ(programs: Path) -> dict[str, str]:
     """Of a machine that knows nothing of this repository."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PRICETIME", "VIRTUAL"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PRICETIME", "VIRTUAL"))
+    }
     return {**kept, "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "PIPX_HOME": str(programs.parent / "pipx")}
 
 
 def _run(programs: Path, *command: str, cwd: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=cwd or programs, env=_environ(programs), check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=cwd or programs, env=_environ(programs), check=False, capture_output=True, text=True
+    )
     if done.returncode:
         raise Failed(f"{' '.join(command)}: {(done.stdout + done.stderr)[-1_500:]}")
 
