@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from broadcaster.application import Application
 from broadcaster.feed import GOING_AWAY
 from broadcaster.follower import beat, follow, refresh, show_books, show_tickers_and_candles
 from broadcaster.live import Live
+from broadcaster.measures import of_broadcaster
 from broadcaster.messages import GoingAway
 from broadcaster.recent_history import keep_recent_history
 from broadcaster.requests import answer_requests
 from broadcaster.server import BroadcastServer, create_server, limits
-from broadcaster.session import Counter, Limits
+from broadcaster.session import Counter as Desk
+from broadcaster.session import Limits
 from broadcaster.snapshot import keep_saving, newest_good, save, snapshot_files
 from broadcaster.trading import LiveHistory, LiveInstruments, Trading
 from contracts.commits import JournalBroken
@@ -25,17 +28,21 @@ from entry.admission import Admission
 from entry.exchange import Exchange
 from entry.first_answers import journal_commits
 from entry.matcher_client import MatcherClient
+from entry.measures import of_admission, of_matcher_client
 from entry.origins import Origins
 from entry.position import Position
 from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
 from runtime.keys import Keys, check_binding
+from runtime.metrics import Histogram
+from runtime.metrics_server import Exposition, exposing
 from runtime.nats_client import NatsClient
 from runtime.server import listening_socket
 from runtime.service import Refused, first_of, run
 from runtime.settings import Settings
 from runtime.snapshot_files import SnapshotFiles
 from runtime.tls import nats_tls, server_context
+from runtime.tracing import Tracing, tracing
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +60,34 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         connecting = asyncio.create_task(connect(settings.nats_url, "broadcaster", tls=nats_tls(settings)))
         await first_of(stop.wait(), connecting)
         if not stop.is_set():
-            await _serve(settings, listening, connecting.result(), stop)
+            async with exposing(settings, "broadcaster") as shown, tracing(settings, "broadcaster") as traces:
+                await _serve(settings, listening, connecting.result(), stop, Watched(shown, traces))
 
 
-async def _serve(settings: Settings, listening: socket.socket, connection: NatsClient, stop: asyncio.Event) -> None:
-    live = Live()
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What somebody who looks after the exchange is shown of this process."""
+
+    shown: Exposition
+    traces: Tracing | None
+
+
+async def _serve(
+    settings: Settings, listening: socket.socket, connection: NatsClient, stop: asyncio.Event, watched: Watched
+) -> None:
+    live, farewells = Live(), Counter[str]()
     snapshots = snapshot_files(Path(settings.data_dir, "broadcaster"))
     origins = Origins(settings.allowed_hosts, settings.cors_origins)
     application = Application(live, settings.default_instrument, lambda: refresh(live, connection), origins)
     tls = server_context(settings)
-    server = create_server(application, settings.max_body_bytes, tls=tls, limits=limits(settings))
+    server = create_server(application, settings.max_body_bytes, tls=tls, limits=limits(settings), farewells=farewells)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     market = _Market(settings, live, snapshots, connection)
-    counter = _Counter(settings, live, connection, listening)
+    counter = _Counter(settings, live, connection, listening, watched)
+    if watched.shown.is_on:
+        live.delays = Histogram()
+        watched.shown.add_connection(connection)
+        watched.shown.add(lambda: of_broadcaster(live, farewells))
     try:
         await first_of(
             _until_stopped(stop, live, server, counter),
@@ -124,8 +146,11 @@ class _Market:
 class _Counter:
     """Where orders are taken."""
 
-    def __init__(self, settings: Settings, live: Live, connection: NatsClient, listening: socket.socket) -> None:
+    def __init__(
+        self, settings: Settings, live: Live, connection: NatsClient, listening: socket.socket, watched: Watched
+    ) -> None:
         self._settings = settings
+        self._watched = watched
         self._live = live
         self._connection = connection
         self._listening = listening
@@ -143,11 +168,20 @@ class _Counter:
         await matcher.start()
         exchange, admission = _exchange(settings, live, connection, matcher), Admission(settings.requests_in_flight)
         self._trading = Trading(live, exchange, matcher, settings.rate_limit, admission)
+        self._watch(matcher, admission)
         doorkeeper = Doorkeeper(keys)
         limits = Limits(settings.ws_subscriptions, settings.ws_requests_per_second)
         keys.listeners.append(live.check_access)
-        application.open_counter(Counter(self._trading, doorkeeper, limits))
+        application.open_counter(Desk(self._trading, doorkeeper, limits))
         await first_of(matcher.run(), keys.run())
+
+    def _watch(self, matcher: MatcherClient, admission: Admission) -> None:
+        matcher.is_traced = self._watched.traces is not None
+        shown = self._watched.shown
+        if shown.is_on:
+            matcher.round_trips = Histogram()
+            shown.add(lambda: of_matcher_client(matcher))
+            shown.add(lambda: of_admission(admission))
 
     async def settle(self, live: Live) -> None:
         """Wait, a moment at most, until the clients have gone, and their orders where they wanted that."""

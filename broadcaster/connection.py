@@ -5,6 +5,7 @@ run of trades at once is many times cheaper (docs/decisions/0007), and it lets a
 then cut off: ASGI has no way to end a connection whose buffer is full.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from uvicorn._types import ASGISendEvent
@@ -28,6 +29,8 @@ class Connection(WebSocketsSansIOProtocol):
     grace_seconds = GRACE_SECONDS
     max_sizes: Mapping[str, int] = {}
     """The largest message by path, where it is another than the server's."""
+    farewells: "Counter[str] | None" = None
+    """How many clients were told to go, by why."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -60,6 +63,8 @@ class Connection(WebSocketsSansIOProtocol):
         """The last message and the close frame follow what is already on its way; after the grace period it is cut."""
         if self._is_over():
             return
+        if self.farewells is not None:
+            self.farewells[farewell.code] += 1
         self.stop_keepalive()
         self.conn.send_close(farewell.close_code, farewell.close_reason)
         self.transport.write(farewell.message + b"".join(self.conn.data_to_send()))

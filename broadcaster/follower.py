@@ -108,6 +108,8 @@ async def _take(
             log.info("catching up: commit %d of %d", sequence, end)
     publications, updates = live.publish(news) if news else ([], [])  # at once: the books must not move on before it
     live.passed()
+    if live.delays is not None and live.caught_up.is_set():
+        live.delays.observe(max(now() - live.position.time, 0) / 1e6)
     publications += accounts.take(updates)
     if publications:
         await asyncio.sleep(0)  # the clients' sockets first: publishing takes longer

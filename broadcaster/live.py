@@ -19,6 +19,7 @@ from contracts.commits import Chain
 from contracts.subjects import market_candles, market_status, market_ticker, market_trades
 from contracts.views import DepthView, Instrument, MarketView, candle_view, instrument_view
 from runtime.clock import now
+from runtime.metrics import Histogram
 
 MAX_WAITING_CANDLES = 1_000
 """Messages about candles that may wait for a client that does not read; then it must go."""
@@ -62,6 +63,8 @@ class Live:
         self.candles: ConflatedFeed[tuple[str, str]] = ConflatedFeed(self._candle_frames, MAX_WAITING_CANDLES)
         self.statuses: ConflatedFeed[str] = ConflatedFeed(self._status_frames)
         self.sessions: set[Client] = set()
+        self.delays: Histogram | None = None
+        """How old commits were when they had been written to the clients, if anybody wants to know."""
         self.caught_up = asyncio.Event()
         """Set once the journal's end as it was at the start has been folded; before that nothing is shown."""
         self._to_clients, self._to_nats = _Tickers(), _Tickers()

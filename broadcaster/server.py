@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from collections import Counter
 
 import msgspec
 import uvicorn
@@ -42,17 +43,19 @@ def create_server(
     *,
     tls: ssl.SSLContext | None = None,
     limits: Limits = NO_LIMITS,
+    farewells: Counter[str] | None = None,
 ) -> BroadcastServer:
     """No compression: frames are shared between clients. Zombies are found by pings.
 
-    `max_request_bytes`: of one message to /ws.
+    `max_request_bytes`: of one message to /ws. `farewells` counts the clients that were told to go, by why.
     """
+    connection = type("Connection", (Connection,), {"max_sizes": {SESSIONS: max_request_bytes}, "farewells": farewells})
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # a line for each client is no news
     return BroadcastServer(
         uvicorn.Config(
             application,
             http=http_connection(limits),
-            ws=type("Connection", (Connection,), {"max_sizes": {SESSIONS: max_request_bytes}}),
+            ws=connection,
             ws_per_message_deflate=False,
             ws_max_size=_MAX_CLIENT_MESSAGE,
             ws_ping_interval=_PING_SECONDS,

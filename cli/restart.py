@@ -160,7 +160,8 @@ def _environment_of(pid: int) -> dict[str, str]:
             "start the exchange with --standby to restart it like this"
         ) from error
     pairs = (each.partition("=") for each in content.split("\0"))
-    return {name: value for name, _, value in pairs if name.startswith(PREFIX)}
+    measured = f"{PREFIX}METRICS_"  # that port is the other one's
+    return {name: value for name, _, value in pairs if name.startswith(PREFIX) and not name.startswith(measured)}
 
 
 # The stack

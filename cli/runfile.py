@@ -20,6 +20,8 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """In the file, and true, while orders can be placed."""
     certificate: str | None = None
     """The file of the one that it shows, where it is served with TLS: https, wss, and NATS if that begins with tls."""
+    metrics: dict[str, str] = {}
+    """Where each service shows what it measures, if that is wanted."""
 
     @property
     def nats_tls(self) -> NatsTls:

@@ -7,8 +7,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -64,10 +64,17 @@ class StackPlan:
     """Of REST and WebSocket; of nats-server, its plan says."""
     standby: bool = False
     """Whether a second matcher runs."""
+    metrics: Mapping[str, socket.socket] = field(default_factory=dict)
+    """Where each service shows what it measures; none where nobody wants to know."""
 
     @property
     def services(self) -> tuple[str, ...]:
-        return (*SERVICES, STANDBY) if self.standby else SERVICES
+        return services(standby=self.standby)
+
+    @property
+    def metrics_urls(self) -> dict[str, str]:
+        names = {name: each.getsockname()[:2] for name, each in self.metrics.items()}
+        return {name: f"http://{in_url(host)}:{port}/metrics" for name, (host, port) in names.items()}
 
     @property
     def https(self) -> ssl.SSLContext | bool:
@@ -91,6 +98,10 @@ class StackPlan:
     @property
     def ws_url(self) -> str:
         return f"ws{'s' if self.tls else ''}://{in_url(self.host)}:{_port_of(self.ws)}"
+
+
+def services(*, standby: bool) -> tuple[str, ...]:
+    return (*SERVICES, STANDBY) if standby else SERVICES
 
 
 def service_program(name: str, plan: StackPlan) -> Program:
@@ -117,6 +128,8 @@ def service_program(name: str, plan: StackPlan) -> Program:
         inherited["HTTP_FD"] = plan.http.fileno()
     elif name == "broadcaster":
         inherited["WS_FD"] = plan.ws.fileno()
+    if name in plan.metrics:
+        inherited["METRICS_FD"] = plan.metrics[name].fileno()
     environment |= {key: str(fd) for key, fd in inherited.items()}
     return Program(
         name=name,
@@ -127,12 +140,17 @@ def service_program(name: str, plan: StackPlan) -> Program:
 
 
 class Stack:
-    """Runs a plan until it is told to stop. `say` is given each line that a person should see."""
+    """Runs a plan until it is told to stop. `say` is given each line that a person should see.
 
-    def __init__(self, plan: StackPlan, say: Callable[[str], None]) -> None:
+    `guests`: programs that use the exchange. They are started once it is ready, kept running, and end before it.
+    """
+
+    def __init__(self, plan: StackPlan, say: Callable[[str], None], guests: tuple[Program, ...] = ()) -> None:
         self._plan = plan
         self._say = say
         self._supervisor = Supervisor(plan.data / "logs", say, self._on_change)
+        self._guests = guests
+        self._hosting = Supervisor(plan.data / "logs", say, lambda: None)
         self._ready = False
         self._nats_asked = 0
         self._nats_is_open: bool | None = False
@@ -187,7 +205,14 @@ class Stack:
             self._write_run_file()
             self._say(words)
             words = "ready again"
+            await self._let_guests_in()
             await self._changed.wait()
+
+    async def _let_guests_in(self) -> None:
+        while self._guests:
+            first, *others = self._guests
+            self._guests = tuple(others)
+            await self._hosting.start(first)
 
     async def _is_ready(self, client: httpx.AsyncClient) -> str | None:
         """None when it is; otherwise what is missing."""
@@ -329,6 +354,7 @@ class Stack:
         while True:
             await asyncio.sleep(60)
             self._supervisor.trim_logs()
+            self._hosting.trim_logs()
 
     def _on_change(self) -> None:
         """A part ended or was started: until the gateway says otherwise, orders cannot be placed."""
@@ -347,6 +373,7 @@ class Stack:
             pids=self._supervisor.pids,
             ready=self._ready,
             certificate=str(plan.tls.cert) if plan.tls else None,
+            metrics=plan.metrics_urls,
         )
         try:
             write_run_file(plan.data, content)
@@ -355,12 +382,14 @@ class Stack:
 
     def _addresses(self) -> str:
         plan = self._plan
+        metrics = "".join(f"  Metrics    {url}   {name}\n" for name, url in plan.metrics_urls.items())
         return (
             "Pricetime is ready.\n"
             f"  REST       {plan.http_url}   try {plan.http_url}/docs\n"
             f"  WebSocket  {plan.ws_url}/ws/trades, {plan.ws_url}/ws/orderbook\n"
             f"  NATS       {plan.nats_url}   try: nats sub 'market.>'\n"
             f"  Postgres   127.0.0.1:{plan.postgres.port}   address with password in {plan.data / 'run.json'}\n"
+            f"{metrics}"
             f"  Logs       {plan.data / 'logs'}\n"
             "Ctrl-C stops it."
         )
@@ -374,6 +403,7 @@ class Stack:
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
+            self._hosting.kill_all()
             self._supervisor.kill_all()  # asked twice: somebody is in a hurry, and nothing is lost by it
         self._stop.set()
 
@@ -381,6 +411,7 @@ class Stack:
         self._stop.set()
         self._say("Stopping ...")
         remove_run_file(self._plan.data)
+        await self._hosting.stop_all()
         self._plan.http.close()  # a caller who comes now is told at once instead of waiting for nobody
         self._plan.ws.close()
         for name in STOP_ORDER:

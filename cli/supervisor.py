@@ -1,12 +1,14 @@
 """Keeps programs running: starts them, starts again the ones that end, stops them, keeps their output in files."""
 
 import asyncio
+import json
 import re
 import shutil
 import signal
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,6 +110,9 @@ class Supervisor:
         if part.keeper is not None:
             await part.keeper
 
+    async def stop_all(self) -> None:
+        await asyncio.gather(*(self.stop(name) for name in self._parts))
+
     def kill_all(self) -> None:
         """The last resort: every process at once, without asking."""
         for part in self._parts.values():
@@ -198,4 +203,11 @@ def last_line(log: Path, start: int) -> str:
         file.seek(max(min(start, size), size - 8192))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if _TELLING.search(line)] or lines
-    return _TIMESTAMP.sub("", telling[-1])[:500] if telling else ""
+    return _words_of(telling[-1])[:500] if telling else ""
+
+
+def _words_of(line: str) -> str:
+    """Without the timestamp; of a line of JSON the message."""
+    with suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(line)["message"])
+    return _TIMESTAMP.sub("", line)

@@ -10,8 +10,8 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from msgspec import structs
 
 from cli.broker_users import adopt_journal, prepare_broker_users
 from cli.errors import CommandError
+from cli.processes import Program
 from cli.runfile import remove_run_file
 from cli.servers import (
     CLUSTER_NODES,
@@ -30,11 +31,13 @@ from cli.servers import (
     nats_plan,
     prepare_postgres,
 )
-from cli.stack import Stack, StackPlan
+from cli.stack import Stack, StackPlan, services
 from cli.stream_files import damaged_streams, remove_unfinished
 from contracts.subjects import JOURNAL_STREAM
 from runtime.settings import Settings, SettingsError, load_settings
 from runtime.tls import server_context
+
+FIRST_METRICS_PORT = 9400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,15 +73,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--tls-{name}", type=Path, metavar="FILE", help=f"serve REST and WebSocket with TLS: {what}, as PEM"
         )
     parser.add_argument("--nats-tls", action="store_true", help="serve NATS with the same certificate, too")
+    parser.add_argument(
+        "--metrics",
+        type=_port,
+        nargs="?",
+        const=FIRST_METRICS_PORT,
+        metavar="N",
+        help="let Prometheus read what each service measures, on ports from N on (default: "
+        f"{FIRST_METRICS_PORT}; 0: any free ports)",
+    )
     parser.epilog = (
         "While it runs, addresses and process ids are in DIR/run.json and logs in DIR/logs. Ctrl-C stops it."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    tls = _tls(arguments, _settings())
+    return run_with(arguments, lambda plan: ())
+
+
+def run_with(arguments: argparse.Namespace, guests: Callable[[StackPlan], tuple[Program, ...]]) -> int:
+    """`guests`: programs that use the exchange while it runs."""
+    settings = _settings()
+    tls = _tls(arguments, settings)
     data = arguments.data.absolute()
-    with only_one(data), _sockets(arguments) as (http, ws):
+    with only_one(data), _sockets(arguments) as (http, ws), _metrics(arguments, settings) as metrics:
         remove_run_file(data)  # one that was killed with -9 has left its own
         say(f"Pricetime, data in {arguments.data}")
         nats = tuple(replace(each, tls=tls if arguments.nats_tls else None) for each in _nats_plans(arguments, data))
@@ -89,9 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
         adopt_journal(data / "nats")
         if len(nats) == 1:
             mend_streams(data / "nats", arguments.data)
-        asyncio.run(
-            _run_stack(StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls, arguments.standby))
-        )
+        plan = StackPlan(data, arguments.host, http, ws, nats, users, postgres, tls, arguments.standby, metrics)
+        asyncio.run(_run_stack(plan, guests(plan)))
     return 0
 
 
@@ -124,8 +141,8 @@ def mend_streams(store: Path, data: Path) -> None:
         )
 
 
-async def _run_stack(plan: StackPlan) -> None:
-    await Stack(plan, say).run()
+async def _run_stack(plan: StackPlan, guests: tuple[Program, ...]) -> None:
+    await Stack(plan, say, guests).run()
 
 
 def say(line: str) -> None:
@@ -197,6 +214,18 @@ def _sockets(arguments: argparse.Namespace) -> Iterator[tuple[socket.socket, soc
         for number in range(arguments.nats_nodes or nats_nodes_of(arguments.data) or 1) if arguments.nats_port else ():
             _listen(arguments.host, arguments.nats_port + number, "--nats-port").close()  # nats-server opens it itself
         yield http, ws
+
+
+@contextmanager
+def _metrics(arguments: argparse.Namespace, settings: Settings) -> Iterator[dict[str, socket.socket]]:
+    """A socket for each service. With the setting alone, from the port that it names on."""
+    first = arguments.metrics if arguments.metrics is not None else settings.metrics_port or None
+    sockets: dict[str, socket.socket] = {}
+    with ExitStack() as opened:
+        for number, name in enumerate(services(standby=arguments.standby) if first is not None else ()):
+            port = first + number if first else 0
+            sockets[name] = opened.enter_context(_listen(settings.metrics_host, port, "--metrics"))
+        yield sockets
 
 
 def _listen(host: str, port: int, option: str) -> socket.socket:

@@ -25,11 +25,18 @@ class Kind(Enum):
 
 
 @dataclass(slots=True)
-class _Pool:
+class Pool:
+    name: str
     at_work: int = 0
     refused: int = 0
     """Since the window began; so is `finished`."""
     finished: int = 0
+    refused_before: int = 0
+
+    @property
+    def all_refused(self) -> int:
+        """Since the process began."""
+        return self.refused_before + self.refused
 
 
 class Admission:
@@ -40,8 +47,8 @@ class Admission:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        trading, reading, storing = _Pool(), _Pool(), _Pool()
-        self._pools = (trading, reading, storing)
+        trading, reading, storing = Pool("trading"), Pool("reading"), Pool("storing")
+        self.pools = (trading, reading, storing)
         self._places = {
             Kind.ORDER: (trading, room),
             Kind.CANCEL: (trading, int(room * CANCEL_ROOM)),
@@ -82,9 +89,10 @@ class Admission:
         Those refused in one second come back over as many seconds as their work takes, not all together.
         """
         if now - self._window_began >= _WINDOW_SECONDS:
-            self._seconds = max(_seconds_of_work(pool) for pool in self._pools)
+            self._seconds = max(_seconds_of_work(pool) for pool in self.pools)
             self._window_began = now
-            for pool in self._pools:
+            for pool in self.pools:
+                pool.refused_before += pool.refused
                 pool.refused = pool.finished = 0
         self._turn += 1
         return 1 + self._turn % self._seconds
@@ -105,7 +113,7 @@ def overloaded(seconds: int) -> Declined:
     )
 
 
-def _seconds_of_work(pool: _Pool) -> int:
+def _seconds_of_work(pool: Pool) -> int:
     """How long what was refused in the last second would have taken, at the speed of that second."""
     seconds = -(-pool.refused // max(pool.finished, 1))
     return min(max(seconds, 1), MAX_RETRY_AFTER_SECONDS)

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -35,7 +36,10 @@ from contracts.messages import (
 from contracts.subjects import MATCHER_TAKEN_OVER, ORDERS_SUBMIT
 from entry.admission import CANCEL_ROOM
 from entry.problems import RETRY_AFTER_SECONDS, Declined, Problem, declined
+from runtime.clock import steady
+from runtime.metrics import Histogram
 from runtime.nats_client import NatsClient
+from runtime.tracing import current, trace_headers
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +78,8 @@ class _Waiting:
     """How many of these may still be carried out, for all that is known."""
     request: int = 0
     """The last request that it was sent with."""
+    span: Any = None
+    """Of the trace that it belongs to, if to any."""
 
     def settle(self, decided: Decided) -> None:
         if not self.decided.done():
@@ -90,6 +96,7 @@ class _Sent:
     give_up: float
     repeat_at: float
     reconnects: int
+    sent_at: float
 
 
 def is_repeatable(command: ClientCommand) -> bool:
@@ -127,6 +134,17 @@ class MatcherClient:
         self._silent_since = math.inf
         """When the first request was sent since the matcher has answered one."""
         self._loop = asyncio.get_running_loop()
+        self.round_trips: Histogram | None = None
+        """How long answers took, if anybody wants to know."""
+        self.unknown = self.unavailable = 0
+        """Commands given up: sent without an answer, and taken by nobody."""
+        self.is_traced = False
+        """Whether the matcher is to be told which traces commands belong to."""
+
+    @property
+    def waiting(self) -> int:
+        """Commands whose decision is still to come."""
+        return self._count
 
     async def start(self) -> None:
         self._inbox = self._connection.new_inbox()
@@ -173,7 +191,10 @@ class MatcherClient:
             raise _overloaded("as many commands already wait for an answer as may")
 
     def _waiting(self, command: ClientCommand) -> _Waiting:
-        return _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
+        waiting = _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
+        if self.is_traced:
+            waiting.span = current.get()
+        return waiting
 
     async def run(self) -> None:
         """Send what is submitted, and give up in time on what is not answered. Returns never."""
@@ -202,8 +223,9 @@ class MatcherClient:
             waiting.attempts += 1
             waiting.unanswered += 1
             waiting.request = token
+        headers = trace_headers(waiting.span for waiting in batch) if self.is_traced else None
         try:
-            await self._connection.publish(ORDERS_SUBMIT, payload, reply=f"{self._inbox}.{token}")
+            await self._connection.publish(ORDERS_SUBMIT, payload, reply=f"{self._inbox}.{token}", headers=headers)
         except NatsError as error:
             log.warning("a request could not be sent: %s", error or type(error).__name__)
             self._not_received(self._sent.pop(token).batch)
@@ -216,7 +238,8 @@ class MatcherClient:
                 waiting.give_up = now + self._timeout
             attempts = max(attempts, waiting.attempts)
         give_up = max(waiting.give_up for waiting in batch)
-        return _Sent(batch, give_up, now + self._retry * 2**attempts, self._connection.stats["reconnects"])
+        sent_at = 0.0 if self.round_trips is None else steady()
+        return _Sent(batch, give_up, now + self._retry * 2**attempts, self._connection.stats["reconnects"], sent_at)
 
     def _not_received(self, batch: list[_Waiting]) -> None:
         """This attempt reached nobody, as is known for certain."""
@@ -234,6 +257,8 @@ class MatcherClient:
             self._silent_since = math.inf
             return
         self._silent_since = self._loop.time() if self._sent else math.inf
+        if self.round_trips is not None:
+            self.round_trips.observe(steady() - sent.sent_at)  # the loop's time counts milliseconds
         try:
             reply = _decoder.decode(content)
             if isinstance(reply, RequestRefused):
@@ -293,11 +318,15 @@ class MatcherClient:
     def _give_up(self, now: float) -> None:
         late = [token for token, sent in self._sent.items() if sent.give_up <= now]
         for token in late:
-            _fail(self._sent.pop(token).batch, _result_unknown())
+            batch = self._sent.pop(token).batch
+            self.unknown += sum(not waiting.decided.done() for waiting in batch)
+            _fail(batch, _result_unknown())
         for waiting in self._unsent:
             if waiting.attempts == 0 and waiting.send_by <= now:
+                self.unavailable += 1
                 waiting.fail(_unavailable())
             elif waiting.attempts and waiting.give_up <= now:
+                self.unknown += 1
                 waiting.fail(_result_unknown())
         self._unsent = [waiting for waiting in self._unsent if not waiting.decided.done()]
 

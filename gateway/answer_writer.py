@@ -34,18 +34,18 @@ class Heads:
 class AnswerWriter:
     """The `send` of one request whose body is here, and a shorter way for whoever has the whole answer."""
 
-    __slots__ = ("_cycle", "_heads")
+    __slots__ = ("cycle", "heads")
 
     def __init__(self, cycle: RequestResponseCycle, heads: Heads) -> None:
-        self._cycle = cycle
-        self._heads = heads
+        self.cycle = cycle
+        self.heads = heads
 
     async def __call__(self, message: ASGISendEvent) -> None:
-        await self._cycle.send(message)
+        await self.cycle.send(message)
 
     def write(self, answer: HttpAnswer) -> bool:
         """Whether it is written. If not, it is to be sent: uvicorn knows what to do with whatever is unusual."""
-        cycle = self._cycle
+        cycle = self.cycle
         if type(answer) is not HttpAnswer:  # an export makes its body while it is sent
             return False
         is_usual = 200 <= answer.status < 204 and cycle.keep_alive and cycle.scope["method"] != "HEAD"
@@ -54,7 +54,7 @@ class AnswerWriter:
         lines = _lines(answer.headers)
         if lines.count(b"\n") != len(answer.headers) or _CONTROL.search(lines):
             return False
-        head = self._heads.of(answer.status, cycle.default_headers)
+        head = self.heads.of(answer.status, cycle.default_headers)
         cycle.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(answer.body), answer.body))
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()

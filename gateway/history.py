@@ -129,6 +129,12 @@ class History:
         """Whether Postgres lately answered nobody in time. Until it does again, reads fail at once."""
         return self._listening is not None
 
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """To Postgres: how many are at work, how many are not, and how many there may be."""
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return size - idle, idle, self._pool.get_max_size()
+
     async def close(self) -> None:
         if self._listening is not None:
             self._listening.cancel()

@@ -32,18 +32,16 @@ def limits(settings: Settings) -> Limits:
     return Limits.of(settings, settings.http_connections, refusal)
 
 
-async def serve(
+def create_server(
     app: ASGIApp,
-    listener: socket.socket,
-    stop: asyncio.Event,
     protocol: type[HttpConnection] = HttpConnection,
     *,
     tls: ssl.SSLContext | None = None,
     limits: Limits = NO_LIMITS,
     headers: Sequence[tuple[str, str]] = HEADERS,
-) -> None:
-    """Serve until `stop`, then finish what is being answered. `protocol`: what uvicorn makes connections of."""
-    server = Server(
+) -> Server:
+    """`protocol`: what uvicorn makes connections of."""
+    return Server(
         uvicorn.Config(
             app,
             http=http_connection(limits, protocol),
@@ -63,6 +61,10 @@ async def serve(
         tls,
         limits.request_seconds,
     )
+
+
+async def serve(server: Server, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then finish what is being answered."""
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -5,6 +5,7 @@ import json
 import logging
 from importlib import metadata
 
+from litestar.types import ASGIApp
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -28,25 +29,36 @@ from gateway.health import Health
 from gateway.history import History, open_pool
 from gateway.history_routes import history_routes
 from gateway.limits import limits_routes
+from gateway.measures import DeferredWaiting, of_gateway
+from gateway.observed import Observed, RequestCounts
 from gateway.people import answer_people
 from gateway.places import config_routes
 from gateway.reads import Reads
 from gateway.routes import Route, health_routes, read_routes
 from gateway.security import Security, headers
-from gateway.server import address, limits, serve
+from gateway.server import address, create_server, limits, serve
 from gateway.site import site_routes
+from runtime import metrics
 from runtime.connection import close, connect, watch
 from runtime.intake import connect_intake, watch_intake
 from runtime.keys import Keys, check_binding
+from runtime.metrics import Histogram
+from runtime.metrics_server import Exposition, exposing
 from runtime.server import listening_socket
 from runtime.service import first_of
 from runtime.settings import Settings
 from runtime.tls import nats_tls, server_context
+from runtime.tracing import Tracing, tracing
 
 log = logging.getLogger(__name__)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
+    async with exposing(settings, "gateway") as shown, tracing(settings, "gateway") as traces:
+        await _serve(settings, stop, shown, traces)
+
+
+async def _serve(settings: Settings, stop: asyncio.Event, shown: Exposition, traces: Tracing | None) -> None:
     tls, origins = server_context(settings), Origins(settings.allowed_hosts, settings.cors_origins)
     listener = listening_socket(settings.http_fd, settings.http_host, settings.http_port)
     connection = await connect(settings.nats_url, "gateway", tls=nats_tls(settings))
@@ -90,6 +102,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     app = DirectRoutes(create_app(routes), routes)
     known = AccessControl(app, keys, RateLimits(settings.rate_limit), settings.max_body_bytes)
     guarded = Security(known, keys, origins)
+    observed = _observed(guarded, settings, shown, traces)
+    matcher.is_traced = traces is not None
+    if shown.is_on:
+        matcher.round_trips = Histogram()
+        shown.add_connection(connection)
+        shown.add_connection(intake, "intake")
+        shown.add(lambda: of_gateway(matcher, admission, history))
+    waiting = DeferredWaiting(connection, shown)
     try:
         await first_of(stop.wait(), keys.start())
         if stop.is_set():
@@ -101,12 +121,23 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener, tls))
         protocol = admitting(admission)
-        serving = serve(guarded, listener, stop, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
-        await first_of(serving, matcher.run(), deferral.run(), keys.run(), watch(connection), watch_intake(intake))
+        server = create_server(observed, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
+        shown.add(lambda: [metrics.GATEWAY_CONNECTIONS.of(len(server.server_state.connections))])
+        ways_in = (serve(server, listener, stop), deferral.run(), watch_intake(intake))
+        await first_of(*ways_in, matcher.run(), keys.run(), watch(connection), waiting.run())
     finally:
         await history.close()
         await close(intake)
         await close(connection)
+
+
+def _observed(app: ASGIApp, settings: Settings, shown: Exposition, traces: Tracing | None) -> ASGIApp:
+    """The application itself where nobody wants to know what it is asked."""
+    if not (shown.is_on or traces or settings.log_requests):
+        return app
+    counts = RequestCounts()
+    shown.add(counts.measures)
+    return Observed(app, counts if shown.is_on else None, traces, logs=settings.log_requests)
 
 
 async def _follow_recorder(connection: Client, position: Position) -> None:

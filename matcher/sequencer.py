@@ -66,6 +66,8 @@ class Sealed:
     answers: list[tuple[str, bytes]]
     findings: list[tuple[object, object]]
     """What was asked with `inspect`, answered for the state that this commit leads to."""
+    commands: int = 0
+    """How many the commit holds."""
 
 
 class Sequencer:
@@ -76,7 +78,7 @@ class Sequencer:
         self.chain = chain
         self._questions: list[tuple[object, Callable[[Engine], object]]] = []
         self._backlog: deque[Request] = deque()
-        self._backlog_room = backlog_commands
+        self.backlog_room = backlog_commands
         self.backlog = 0
         self._backlog_bytes = 0
         self._open()
@@ -99,7 +101,7 @@ class Sequencer:
             return _turn_away(RequestRefusal.MALFORMED, "no commands")
         if count > MAX_COMMANDS:
             return _turn_away(RequestRefusal.TOO_MANY_COMMANDS, f"at most {MAX_COMMANDS} in one request")
-        if (self.backlog or count > self._backlog_room) and not self._has_room_for(commands, size):
+        if (self.backlog or count > self.backlog_room) and not self._has_room_for(commands, size):
             return _turn_away(RequestRefusal.OVERLOADED, "too many commands are waiting; try again in a second")
         self._backlog.append(Request(reply_to, commands, size, count))
         self.backlog += count
@@ -128,13 +130,13 @@ class Sequencer:
         if not self._results and not self._questions and not self._commands:
             return None
         payload = self._write() if self._commands else None
-        sequence, time = self.chain.sequence, now if self._time is None else self._time
+        sequence, time, count = self.chain.sequence, now if self._time is None else self._time, len(self._commands)
         answers = self._answers(sequence, time)
         findings = [(token, question(self.engine)) for token, question in self._questions]
         self._questions = []
         self._open()
         self._execute(now)
-        return Sealed(sequence, payload, answers, findings)
+        return Sealed(sequence, payload, answers, findings, count)
 
     def _answers(self, sequence: int, time: int) -> list[tuple[str, bytes]]:
         """To the requests that are executed to their end. The others, and what they had before, are rare."""
@@ -161,10 +163,10 @@ class Sequencer:
     def _has_room_for(self, commands: tuple[Command, ...], size: int) -> bool:
         if self.backlog and self._backlog_bytes + size > BACKLOG_BYTES:
             return False
-        if self.backlog + len(commands) <= self._backlog_room:
+        if self.backlog + len(commands) <= self.backlog_room:
             return True
         cancels_alone = all(type(command) in _CANCELS for command in commands)
-        return cancels_alone and self.backlog + len(commands) <= self._backlog_room * CANCEL_ROOM
+        return cancels_alone and self.backlog + len(commands) <= self.backlog_room * CANCEL_ROOM
 
     def _execute(self, now: int) -> None:
         """Run waiting commands, and the matcher's own before them, until the open commit is full."""

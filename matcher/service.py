@@ -5,7 +5,7 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from matcher.broker import MonitorUnreachable, check_broker, watch_brokers
 from matcher.engine import Engine
 from matcher.journal_writer import Fenced, JournalCut, confirm_end, write_commit
 from matcher.lease import ANYONE, Lease
+from matcher.measures import CommitObserver, of_follower, of_leader
 from matcher.recovery import take_over
 from matcher.replay import Replay
 from matcher.sequencer import Sealed, Sequencer
@@ -37,12 +38,15 @@ from matcher.standby import Standby, named, standbys, successor
 from matcher.trimming import trim_forever
 from runtime.clock import now, steady
 from runtime.connection import close, connect, respond, stop_responding, watch
+from runtime.metrics import Measure, Source
+from runtime.metrics_server import Exposition, exposing
 from runtime.micro import Failure, failure
 from runtime.nats_client import NatsClient
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
 from runtime.snapshot_files import SnapshotFiles
 from runtime.tls import nats_tls
+from runtime.tracing import Tracing, tracing
 
 log = logging.getLogger(__name__)
 
@@ -72,28 +76,57 @@ _order_decoder = msgspec.json.Decoder(OrderQuestion)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
+    async with exposing(settings, "matcher") as shown, tracing(settings, "matcher") as traces:
+        await _run(settings, stop, _Watched(shown, traces))
+
+
+async def _run(settings: Settings, stop: asyncio.Event, watched: "_Watched") -> None:
     connecting = asyncio.create_task(connect(settings.nats_url, "matcher", tls=nats_tls(settings)))
     await first_of(connecting, stop.wait())
     if stop.is_set():
         return
     connection = connecting.result()
+    watched.shown.add_connection(connection)
     try:
         await check_broker(connection, settings)
-        await first_of(_serve(connection, settings, stop), watch(connection))
+        await first_of(_serve(connection, settings, stop, watched), watch(connection))
     finally:
         await close(connection)
 
 
-async def _serve(connection: NatsClient, settings: Settings, stop: asyncio.Event) -> None:
+class _Watched:
+    """What is shown of this process: first as one that follows, then as one that leads."""
+
+    def __init__(self, shown: Exposition, traces: Tracing | None) -> None:
+        self.shown = shown
+        self.observer = CommitObserver(traces) if shown.is_on or traces else None
+        self._source: Source = lambda: of_follower(0, 0, ready=False)
+        shown.add(self._measures)
+
+    def as_follower(self, standby: Standby) -> None:
+        self._source = standby.measures
+
+    def as_leader(self, matcher: "Matcher") -> None:
+        self._source = matcher.measures
+        matcher.observer = self.observer
+
+    def _measures(self) -> Iterable[Measure]:
+        return self._source()
+
+
+async def _serve(connection: NatsClient, settings: Settings, stop: asyncio.Event, watched: _Watched) -> None:
     """Stand by until nobody else leads; then lead, until `stop` or until another goes on in our place."""
     lease = Lease(connection, settings)
     standby = Standby(connection, settings, lease)
+    watched.as_follower(standby)
     await first_of(standby.until_its_turn(), stop.wait())
     if lease.is_held:
-        await first_of(lease.hold(), _lead(connection, settings, standby.replay, lease, stop))
+        await first_of(lease.hold(), _lead(connection, settings, standby.replay, lease, stop, watched))
 
 
-async def _lead(connection: NatsClient, settings: Settings, replay: Replay, lease: Lease, stop: asyncio.Event) -> None:
+async def _lead(
+    connection: NatsClient, settings: Settings, replay: Replay, lease: Lease, stop: asyncio.Event, watched: _Watched
+) -> None:
     await first_of(take_over(connection, settings, replay, patient=False), stop.wait())
     if stop.is_set():
         await lease.hand_to(ANYONE)
@@ -102,6 +135,7 @@ async def _lead(connection: NatsClient, settings: Settings, replay: Replay, leas
     sequencer = Sequencer(replay.engine, replay.chain, settings.backlog_commands)
     files = snapshot_files(settings_folder(settings))
     matcher = Matcher(connection, sequencer, lease, files)
+    watched.as_leader(matcher)
     matcher.list_default_instrument(settings)
     await matcher.announce()
     log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
@@ -148,6 +182,8 @@ class Matcher:
     sequencer: Sequencer
     lease: Lease
     snapshots: SnapshotFiles
+    observer: CommitObserver | None = None
+    turned_away: int = 0
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when no more is to be taken, and what is there to be finished."""
@@ -300,8 +336,12 @@ class Matcher:
         try:
             if sealed.payload is not None:
                 self._writing_ticks = 0
+                if self.observer is not None:
+                    self.observer.begin_write(sealed)
                 await write_commit(self.connection, sealed.sequence, sealed.payload)
                 self._writing_ticks = None
+                if self.observer is not None:
+                    self.observer.end_write(self.sequencer.chain.time)
             else:
                 await self._confirm_end(sealed.sequence)
         except Fenced as error:
@@ -335,6 +375,8 @@ class Matcher:
         except NatsError as error:
             # The clients find out as after any lost answer; the commands themselves are durable.
             log.warning("%d answers could not be sent: %s", len(answers), error or type(error).__name__)
+        if self.observer is not None:
+            self.observer.on_answers(answers)
 
     @property
     def _is_stalled(self) -> bool:
@@ -342,6 +384,8 @@ class Matcher:
         return self._writing_ticks is not None and self._writing_ticks * _CLOCK_SECONDS > _STALLED_SECONDS
 
     def _on_request(self, _: str, reply_to: str, content: bytes, headers: dict[str, str] | None) -> None:
+        if headers is not None and self.observer is not None:
+            self.observer.on_request(reply_to, headers)
         try:
             turned_away = _STALLED if self._is_stalled else self.sequencer.submit(reply_to, content, now())
         except Exception:
@@ -350,7 +394,9 @@ class Matcher:
             os._exit(1)
         if turned_away is None:
             self._work.set()
-        elif not self._may_be_outdated or (turned_away is _STALLED and self._leads_for_all_it_knows):
+            return
+        self.turned_away += 1
+        if not self._may_be_outdated or (turned_away is _STALLED and self._leads_for_all_it_knows):
             self._answer([(reply_to, turned_away)])
 
     @property
@@ -395,6 +441,12 @@ class Matcher:
         return json.dumps({"matcher_epoch": self.sequencer.chain.matcher_epoch}).encode()
 
     # What can be asked
+
+    def measures(self) -> Iterator[Measure]:
+        serving = not self._is_stalled and not self._leaving.is_set() and self.connection.is_connected
+        yield from of_leader(self.sequencer, self.snapshots, self.turned_away, serving=serving)
+        if self.observer is not None:
+            yield from self.observer.measures()
 
     async def _status(self, _: bytes) -> bytes:
         serving = not self._is_stalled and (self._is_certain or await self._confirms_soon())

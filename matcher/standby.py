@@ -6,7 +6,7 @@ for it. Every matcher begins like this; one that finds nobody leading waits no l
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from nats.aio.client import Client
@@ -18,12 +18,14 @@ from contracts.subjects import MATCHER_LEASE_CHANGED, MATCHER_STANDBY, MATCHER_S
 from matcher.apart import begin_hash, hash_begun
 from matcher.broker import check_stream
 from matcher.lease import ANYONE, Holder, Lease
+from matcher.measures import of_follower
 from matcher.recovery import Recorded, ask_recorder, follow_forever, refusing_what_does_not_fit
 from matcher.replay import Replay
 from matcher.snapshots import keep_taking, newest_good, settings_folder, snapshot_files
 from runtime.clock import steady
 from runtime.connection import respond, stop_responding
 from runtime.journal import journal_state
+from runtime.metrics import Measure
 from runtime.micro import Failure, failure
 from runtime.service import first_of
 from runtime.settings import Settings
@@ -194,6 +196,10 @@ class Standby:
         self._nudged.set()
 
     # What can be asked
+
+    def measures(self) -> Iterator[Measure]:
+        chain = self.replay.chain
+        return of_follower(chain.sequence, chain.matcher_epoch, ready=self._ready)
 
     async def _status(self, question: bytes) -> bytes | Failure:
         try:

@@ -26,6 +26,8 @@ class Run:
     def __init__(self, last_trade_id: int = 0) -> None:
         self.fold = Fold(last_trade_id)
         self.reached = Position()
+        self.time = 0
+        """Of its newest commit."""
         self._commands = 0
         self._bytes = 0
 
@@ -40,6 +42,7 @@ class Run:
     def add(self, commit: Commit, payload: bytes, digest: bytes) -> None:
         self.fold.add(commit, payload, digest)
         self.reached = Position(commit.sequence, digest, commit.journal_epoch)
+        self.time = commit.time
         self._commands += len(commit.commands)
         self._bytes += len(payload)
 

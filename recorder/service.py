@@ -9,18 +9,24 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Iterator
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js.api import StreamState
 
 from contracts.commits import Chain, JournalBroken
 from contracts.subjects import RECORDER_POSITION, RECORDER_STATUS
 from recorder.archive import Archive
+from recorder.measures import RunMeasures, of_recorder
 from recorder.resume import check_journal
 from recorder.runs import Runs
 from recorder.store import Store
+from runtime.clock import steady
 from runtime.connection import close, connect, respond, watch
 from runtime.journal import JournalReader, journal_state, wait_for_journal
+from runtime.metrics import Measure
+from runtime.metrics_server import Exposition, exposing
+from runtime.nats_client import NatsClient
 from runtime.service import Refused, first_of
 from runtime.settings import Settings
 from runtime.tls import nats_tls
@@ -31,14 +37,18 @@ _IDLE_SECONDS = 1.0
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
-    await first_of(_serve(settings), stop.wait())
+    async with exposing(settings, "recorder") as shown:
+        await first_of(_serve(settings, shown), stop.wait())
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, shown: Exposition) -> None:
     connection = await connect(settings.nats_url, "recorder", tls=nats_tls(settings))
     store, archive = Store(settings.postgres_url), Archive(settings.postgres_url)
+    recorder = Recorder(connection, store, archive, settings)
+    shown.add_connection(connection)
+    shown.add(recorder.measures)
     try:
-        await first_of(Recorder(connection, store, archive, settings).run(), watch(connection))
+        await first_of(recorder.run(), watch(connection))
     finally:
         store.close()
         archive.close()
@@ -46,13 +56,15 @@ async def _serve(settings: Settings) -> None:
 
 
 class Recorder:
-    def __init__(self, connection: Client, store: Store, archive: Archive, settings: Settings) -> None:
+    def __init__(self, connection: NatsClient, store: Store, archive: Archive, settings: Settings) -> None:
         self._connection = connection
         self._store = store
         self._archive = archive
         self._settings = settings
         self._runs = Runs()
         self._last_sequence = 0
+        self._recorded = RunMeasures()
+        self._journal: StreamState | None = None
 
     async def run(self) -> None:
         """Return never; raise Refused when going on would put something wrong into Postgres."""
@@ -95,7 +107,9 @@ class Recorder:
     async def _record(self) -> None:
         while True:
             run = await self._runs.take()
+            started = steady()
             await self._store.record(run.fold, run.reached)
+            self._recorded.add(run, steady() - started)
             self._runs.recorded()
             self._last_sequence = max(self._last_sequence, run.reached.sequence)
             await self._announce()
@@ -108,7 +122,8 @@ class Recorder:
                 continue
             await self._announce()
             try:
-                self._last_sequence = (await journal_state(self._connection)).last_seq
+                self._journal = await journal_state(self._connection)
+                self._last_sequence = self._journal.last_seq
             except (NatsError, TimeoutError):
                 pass  # the reader says what is wrong with the journal; here the figure just stays older
 
@@ -116,6 +131,10 @@ class Recorder:
         await self._connection.publish(
             RECORDER_POSITION, json.dumps({"sequence": self._store.position.sequence}).encode()
         )
+
+    def measures(self) -> Iterator[Measure]:
+        yield from of_recorder(self._store, self._last_sequence, self._journal)
+        yield from self._recorded.measures()
 
     async def _status(self, _: bytes) -> bytes:
         position = self._store.position

@@ -79,6 +79,12 @@ class Store:
         self.position = Position()
         self.last_trade_id = 0
         """Of the trades recorded so far."""
+        self.failures = 0
+        """Tries that Postgres did not let through."""
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
 
     async def open(self) -> None:
         """Wait for Postgres, bring the tables up to date and find the position."""
@@ -142,6 +148,7 @@ class Store:
                 self.close()  # whatever it was, a transaction left half done ends with its connection
                 if not lost:
                     raise _explained(error) from error
+                self.failures += 1
                 log.warning("cannot use Postgres, trying again: %s", str(error) or type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

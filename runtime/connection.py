@@ -259,6 +259,12 @@ async def respond_by_subject(
     await (await service_of(connection)).add(subject, by_subject, queue, let_in)
 
 
+def request_counts(connection: Client) -> list[tuple[str, int, int, float]]:
+    """Of each subject that is answered: the subject, requests, those refused, and the seconds that all took."""
+    service = _services.get(connection)
+    return [] if service is None else service.counts
+
+
 async def service_of(connection: Client) -> Service:
     service = _services.get(connection)
     if service is None:

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from runtime.connection import ConnectionLost, connect, service_of
+from runtime.nats_client import NatsClient
 from runtime.tls import NatsTls
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _OUTSTANDING_PINGS = 10
 """The answer to a ping comes after the requests that wait."""
 
 
-async def connect_intake(url: str, name: str, tls: NatsTls | None = None) -> Client:
+async def connect_intake(url: str, name: str, tls: NatsTls | None = None) -> NatsClient:
     return await connect(url, name, tls=tls, outstanding_pings=_OUTSTANDING_PINGS)
 
 

@@ -144,6 +144,11 @@ class Service:
         endpoint.on_request = on_request
         await self._subscribe(endpoint)
 
+    @property
+    def counts(self) -> list[tuple[str, int, int, float]]:
+        """Of each endpoint: its subject, requests, those refused, and the seconds that all took."""
+        return [(each.subject, each.requests, each.errors, each.nanoseconds / 1e9) for each in self._endpoints]
+
     async def _subscribe(self, endpoint: _Endpoint) -> None:
         subscription = await self._connection.subscribe(endpoint.subject, queue=endpoint.queue, cb=endpoint.on_request)
         endpoint.subscription = subscription

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import uvloop
 
+from runtime import logs
 from runtime.settings import Settings, SettingsError, load_settings
 
 log = logging.getLogger(__name__)
@@ -30,12 +31,7 @@ class Refused(Exception):
 
 def run(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     """Run `main(settings, stop)` until it returns; SIGTERM and SIGINT set `stop`. Exits the process."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("PRICETIME_LOG_LEVEL", "INFO"),
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.set_up(name)
     os.umask(0o077)  # what is written here, snapshots with everybody's orders, is for nobody else on this machine
     gc.freeze()  # the modules stay; and what services do leaves few cycles behind, so the collector may come less often
     gc.set_threshold(_COLLECT_AFTER)

@@ -9,6 +9,8 @@ import msgspec
 from contracts.messages import MAX_COMMANDS
 
 PREFIX = "PRICETIME_"
+CLIENT_URL, CLIENT_KEY = "PRICETIME_URL", "PRICETIME_KEY"
+"""Where a client finds the exchange, and its key: no settings of the services, which may well be started beside it."""
 MIN_KEPT_COMMITS = 1_000
 
 
@@ -35,6 +37,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str = ".pricetime"
     """Where a service keeps files that it can do without: the snapshots of broadcaster and matcher."""
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    """json: one object a line, for programs that collect logs."""
+    log_requests: bool = False
+    """Whether the gateway logs each request, with the journal sequence and order that it led to."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    """Where Prometheus reads what a service measures: GET /metrics. 0: nowhere."""
+    metrics_fd: int | None = None
+    """A listening socket inherited from the supervisor; wins over host and port."""
+    tracing_endpoint: str | None = None
+    """Where traces go: the address of an OpenTelemetry collector, for OTLP over HTTP. Needs pricetime[tracing]."""
+    tracing_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """Which part of the requests that bring no trace of their own begins one."""
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000
@@ -133,7 +148,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         **{
             name.removeprefix(PREFIX).lower(): _read(name, text)
             for name, text in environment.items()
-            if name.startswith(PREFIX)
+            if name.startswith(PREFIX) and name not in (CLIENT_URL, CLIENT_KEY)
         }
     )
 

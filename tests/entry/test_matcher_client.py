@@ -145,7 +145,7 @@ class Silent:
 
     async def listen(self, *_: object) -> None: ...
 
-    async def publish(self, _: str, __: bytes, reply: str) -> None:
+    async def publish(self, _: str, __: bytes, reply: str, headers: object = None) -> None:
         self.sent.append(reply)
 
 
