@@ -20,9 +20,16 @@ Commands = dict[str, tuple[str, str]]
 GROUPS: dict[str, Commands] = {
     "run it": {
         "up": ("cli.up", "run the exchange on this machine until Ctrl-C"),
+        "demo": ("cli.demo", "run it with simulated traders, so that there is something to see"),
         "status": ("cli.status", "how every part is, how far it has come, and what to look at"),
         "restart": ("cli.restart", "restart the services of a running exchange one after the other, losing nothing"),
         "handover": ("cli.handover", "let the matcher that stands by go on in place of the one that serves"),
+    },
+    "trade": {
+        "order": ("cli.order", "place an order"),
+        "amend": ("cli.amend", "change the price or quantity of an open order"),
+        "cancel": ("cli.cancel", "cancel orders, one by one or all that fit"),
+        "orders": ("cli.orders", "open orders, past ones, or one with its whole life"),
     },
     "let people in": {
         "keys": ("cli.keys", "API keys: who may read, trade and administer"),

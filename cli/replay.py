@@ -49,19 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--account", default=DEFAULT_ACCOUNT, metavar="A", help="account (default: %(default)s)")
     parser.add_argument(
-        "--speed", type=_speed, metavar="X", help="X times the recorded speed (default: as fast as it goes)"
+        "--speed", type=speed, metavar="X", help="X times the recorded speed (default: as fast as it goes)"
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
-def _speed(text: str) -> float:
+def speed(text: str) -> float:
     try:
-        speed = float(text)
+        found = float(text)
     except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
+        found = 0.0
+    if not 0 < found < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
-    return speed
+    return found
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -24,19 +24,26 @@ from pricetime_client.errors import NoAnswer, Refusal
 from pricetime_client.messages import (
     BookChange,
     BookSnapshot,
+    CandleMessage,
     Channel,
     Failed,
     GoingAway,
     Heard,
     Heartbeat,
     Message,
+    OrdersSnapshot,
+    OrderUpdate,
+    StatusMessage,
     Subscribed,
+    TickerMessage,
+    TradeMessage,
     heard,
 )
 from pricetime_client.subscriptions import Position, SubscriptionFields
 
 log = logging.getLogger(__name__)
 
+M = TypeVar("M", bound=Message)
 ConnectionState = Literal["offline", "stale", "live"]
 
 STALE_SECONDS = 3.0
@@ -65,7 +72,7 @@ def websocket_address(told: str, rest: str) -> str:
     return f"{scheme}://{host}:8001/ws"
 
 
-class Subscription:
+class Subscription(Generic[M]):
     """An async iterator of messages. Await it to wait until it is live; when its loop ends, it ends.
 
     Nothing is left out and nothing comes twice: after an interruption `trades` and `orders` go on after the last
@@ -75,15 +82,15 @@ class Subscription:
     def __init__(self, stream: "Stream", position: Position) -> None:
         self.position = position
         self._stream = stream
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue(_QUEUE)
+        self._messages: asyncio.Queue[M | None] = asyncio.Queue(_QUEUE)
         self._live = asyncio.Event()
         self._error: Exception | None = None
         self._is_closed = False
 
-    def __await__(self) -> Generator[Any, None, "Subscription"]:
+    def __await__(self) -> Generator[Any, None, Self]:
         return self._until_live().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncIterator[M]:
         try:
             while (message := await self._messages.get()) is not None:
                 yield message
@@ -102,7 +109,7 @@ class Subscription:
     def is_live(self) -> bool:
         return self._live.is_set() and self._stream.state == "live"
 
-    async def _until_live(self) -> "Subscription":
+    async def _until_live(self) -> Self:
         await self._live.wait()
         if self._error is not None:
             raise self._error
@@ -110,7 +117,7 @@ class Subscription:
 
     # What the stream tells it
 
-    async def put(self, message: Message) -> None:
+    async def put(self, message: M) -> None:
         if not self._is_closed:
             await self._messages.put(message)
 
@@ -136,7 +143,7 @@ class Subscription:
         self._messages.put_nowait(None)
 
 
-class BookFeed(Subscription):
+class BookFeed(Subscription[Any]):
     """An order book that keeps itself: iterate to get it after each change, also of its state. Who is slow misses
     nothing but states in between."""
 
@@ -199,7 +206,7 @@ class Stream:
         self._patience = patience
         self._tls = tls
         self._trusts_environment = trusts_environment
-        self._subscriptions: dict[int, Subscription] = {}
+        self._subscriptions: dict[int, Subscription[Any]] = {}
         self._last_id = 0
         self._socket: ClientConnection | None = None
         self._connected = asyncio.Event()
@@ -237,9 +244,35 @@ class Stream:
             self._running.cancel()
             await asyncio.gather(self._running, *self._asking, return_exceptions=True)
 
-    def subscribe(self, channel: Channel, **fields: Unpack[SubscriptionFields]) -> Subscription:
+    @overload
+    def subscribe(
+        self, channel: Literal["trades"], **fields: Unpack[SubscriptionFields]
+    ) -> Subscription[TradeMessage]: ...
+    @overload
+    def subscribe(
+        self, channel: Literal["book"], **fields: Unpack[SubscriptionFields]
+    ) -> Subscription[BookSnapshot | BookChange]: ...
+    @overload
+    def subscribe(
+        self, channel: Literal["ticker"], **fields: Unpack[SubscriptionFields]
+    ) -> Subscription[TickerMessage]: ...
+    @overload
+    def subscribe(
+        self, channel: Literal["candles"], **fields: Unpack[SubscriptionFields]
+    ) -> Subscription[CandleMessage]: ...
+    @overload
+    def subscribe(
+        self, channel: Literal["orders"], **fields: Unpack[SubscriptionFields]
+    ) -> Subscription[OrdersSnapshot | OrderUpdate]: ...
+    @overload
+    def subscribe(
+        self, channel: Literal["status"], **fields: Unpack[SubscriptionFields]
+    ) -> Subscription[StatusMessage]: ...
+    def subscribe(self, channel: Channel, **fields: Unpack[SubscriptionFields]) -> Subscription[Any]:
         """Raises ValueError when its messages could not be told from those of another subscription of this stream."""
-        return self._add(Subscription(self, self._position(channel, fields)))
+        subscription: Subscription[Any] = Subscription(self, self._position(channel, fields))
+        self._add(subscription)
+        return subscription
 
     def book(self, symbol: str, levels: int | None = None) -> BookFeed:
         """A local book, kept up to date: all levels, or the best so many of each side."""
@@ -254,16 +287,15 @@ class Stream:
             raise ValueError(f"this stream has {channel} of that already: open another stream for it")
         return position
 
-    def _add(self, subscription: Subscription) -> Subscription:
+    def _add(self, subscription: Subscription[Any]) -> None:
         self._last_id += 1
         self._subscriptions[self._last_id] = subscription
         if self._error is not None and (self._running is None or self._running.done()):
             subscription.fail(self._error)
         elif self._socket is not None:
             self._ask_soon(self._last_id, subscription)
-        return subscription
 
-    async def forget(self, subscription: Subscription) -> None:
+    async def forget(self, subscription: Subscription[Any]) -> None:
         number = next((each for each, known in self._subscriptions.items() if known is subscription), None)
         if number is None:
             return
@@ -358,12 +390,12 @@ class Stream:
 
     # What is said and heard
 
-    def _ask_soon(self, number: int, subscription: Subscription) -> None:
+    def _ask_soon(self, number: int, subscription: Subscription[Any]) -> None:
         task = asyncio.ensure_future(self._ask(number, subscription))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, number: int, subscription: Subscription) -> None:
+    async def _ask(self, number: int, subscription: Subscription[Any]) -> None:
         await self._send({"id": number, "op": "subscribe", **subscription.position.request()})
 
     async def _send(self, request: dict[str, Any]) -> None:
@@ -396,7 +428,7 @@ class Stream:
                     await self._resync(number, subscription)
                 return
 
-    async def _resync(self, number: int, subscription: Subscription) -> None:
+    async def _resync(self, number: int, subscription: Subscription[Any]) -> None:
         """Something was lost on the way: begin again."""
         subscription.interrupt()
         fields = {"channel": subscription.position.channel, **subscription.position.fields}
