@@ -1,7 +1,7 @@
-"""A Docker engine of one's own: dockerd in network, mounts and processes of its own, on the Debian that images.py made.
+"""A Docker engine of one's own: dockerd with network, mounts and processes apart, on the Debian that images.py made.
 
-Nothing of it is seen outside, neither ports nor interfaces nor firewall rules, and all of it ends with this process, which
-is the first one in there. Only root can make it.
+Nothing of it is seen outside, neither ports nor interfaces nor firewall rules, and all of it ends with this process,
+which is the first one in there. Only root can make it.
 """
 
 import os

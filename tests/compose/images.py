@@ -1,9 +1,9 @@
 """Stand-ins for the images that docker-compose.yml and Dockerfile ask for, made here: no registry is needed.
 
-What runs in them is the real thing: Debian 13's Python 3.13, Caddy and Prometheus, nats-server and PostgreSQL 18 from the
-wheels that `pricetime up` uses. What differs from the official images is what is around it: their base and their
-entrypoint scripts, of which the parts that docker-compose.yml relies on are written anew below. Wheels that the build of
-the services' image installs lie in the stand-in for Python, with a pip.conf that says so.
+What runs in them is the real thing: Debian 13's Python 3.13, Caddy and Prometheus, nats-server and PostgreSQL 18 from
+the wheels that `pricetime up` uses. What differs from the official images is what is around it: their base and their
+entrypoint scripts, of which the parts that docker-compose.yml relies on are written anew below. Wheels that the build
+of the services' image installs lie in the stand-in for Python, with a pip.conf that says so.
 """
 
 import re
@@ -141,23 +141,14 @@ def import_images(lab: Lab, docker: Callable[..., subprocess.Popen[bytes]], say:
             _laid_over(lab, image.folders) as root,
             docker("import", *changes, "-", tag, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing,
         ):
-            _run(
-                "tar",
-                "--create",
-                "--xattrs",
-                "--xattrs-include=*",
-                *_LEFT_OUT,
-                "-C",
-                str(root),
-                ".",
-                stdout=importing.stdin,
-            )
+            _run("tar", "--create", *_TAR_OPTIONS, "-C", str(root), ".", stdout=importing.stdin)
         if importing.returncode:
             raise ImageError(f"docker import of {tag} failed")
     return unknown
 
 
-_LEFT_OUT = ("--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./usr/share/doc/*")
+_LEFT_OUT = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc")
+_TAR_OPTIONS = ("--xattrs", "--xattrs-include=*", *(f"--exclude=./{folder}/*" for folder in _LEFT_OUT))
 
 
 @contextmanager
@@ -261,7 +252,7 @@ exec "$@"
 
 
 def _caddy(lab: Lab) -> Image:
-    """With the capability on its file that the official image has: without it in the container it does not even start."""
+    """With the capability on its file that the official image has: without it in a container it does not even start."""
     overlay = _unpacked(lab, "caddy")
     _run("setcap", "cap_net_bind_service=+ep", str(overlay / "usr/bin/caddy"))
     for folder in ("config/caddy", "data/caddy", "srv"):

@@ -1,4 +1,4 @@
-"""`make compose-test`: docker compose up, for real, on an engine of our own, and what has to hold while parts are killed.
+"""`make compose-test`: docker compose up for real, on an engine of our own, and what has to hold when parts are killed.
 
     python -m tests.compose.run [--lab DIR] [--write] [--only NAME,NAME]
 
@@ -26,10 +26,10 @@ _INTRODUCTION = """\
 # Docker compose, run for real
 
 Written by `make compose-test`, on {date}: a Docker engine on a machine without a registry, so the images that
-[docker-compose.yml](../docker-compose.yml) asks for were made there by [tests/compose](../tests/compose/images.py). What
-runs in them is the real thing (nats-server and PostgreSQL 18 from the wheels of `pricetime up`, Python, Caddy and
-Prometheus of Debian 13); the official images' own base and entrypoints are not what was tried. Output is shortened; a line
-with `#` is what the test saw.
+[docker-compose.yml](../docker-compose.yml) asks for were made there by [tests/compose](../tests/compose/images.py).
+What runs in them is the real thing (nats-server and PostgreSQL 18 from the wheels of `pricetime up`, Python, Caddy and
+Prometheus of Debian 13); the official images' own base and entrypoints are not what was tried. Output is shortened; a
+line with `#` is what the test saw.
 """
 
 

@@ -1,13 +1,12 @@
 """What has to work in containers. Each scenario begins with nothing and leaves nothing."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import yaml
 
 from tests.compose.engine import Engine
 from tests.compose.exchange import Exchange, expect
@@ -47,9 +46,13 @@ class Compose:
         for image in self.without_image:
             self.log.note(f"{image}: nothing of Debian's or PyPI's to make it from, so it is left out")
 
+    def service_of(self, container: str) -> str:
+        label = '{{index .Config.Labels "com.docker.compose.service"}}'
+        return self._engine.ask("inspect", "--format", label, container)
+
     def kill(self, service: str) -> None:
         """kill -9 of the service's own program, not of its container, which Docker would take for our wish."""
-        [container] = self._engine.ask("compose", "ps", "--quiet", service).split()
+        [container] = self._engine.ask("compose", "--profile", "*", "ps", "--quiet", service).split()
         pid = int(self._engine.ask("inspect", "--format", "{{.State.Pid}}", container))
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         init = self._engine.ask("inspect", "--format", "{{.HostConfig.Init}}", container) == "true"
@@ -84,6 +87,7 @@ def one_machine(compose: Compose) -> None:
     compose.show()
     exchange = Exchange()
     _serves(compose, exchange)
+    compose.sh("docker compose run --rm operator status", last=20)
     compose.log.section("Each part is killed with kill -9, one after the other")
     for service in SERVICES:
         before = exchange.orders()
@@ -114,6 +118,17 @@ def _serves(compose: Compose, exchange: Exchange) -> None:
 def _streams(compose: Compose, exchange: Exchange, price: str) -> None:
     seen = exchange.trade_by_socket(price)
     compose.log.note(f"orders over WebSocket, and their trade as it streamed: {seen['trade_id']} at {seen['price']}")
+
+
+def _survives_kill(compose: Compose, exchange: Exchange, service: str) -> None:
+    before = exchange.orders()
+    started = time.monotonic()
+    compose.kill(service)
+    exchange.place("buy", "90.00", "1")
+    answered = time.monotonic() - started
+    _finds_all(exchange, before)
+    compose.log.note(f"an order answered after {answered:.1f} s, all {len(before)} orders of before are there")
+    compose.up()  # until it is healthy again
 
 
 def _finds_all(exchange: Exchange, before: Mapping[int, object], patience: float = 60.0) -> None:
@@ -169,7 +184,10 @@ def standby(compose: Compose) -> None:
     exchange = Exchange()
     exchange.trade("100.00")
     for _ in range(2):
-        serving = _leader(compose)
+        said = compose.sh("docker compose --profile standby run --rm operator handover", keep="goes on")
+        [(host, _)] = re.findall(r" on (\w+) (goes) on", said)
+        compose.sh(f"docker ps --filter id={host} --format '{{{{.Names}}}}'")
+        serving = compose.service_of(host)
         started = time.monotonic()
         compose.kill(serving)
         exchange.place("buy", "90.00", "1")
@@ -177,15 +195,6 @@ def standby(compose: Compose) -> None:
         compose.up("--profile standby")
     _serves(compose, exchange)
     compose.clear()
-
-
-def _leader(compose: Compose) -> str:
-    """The service whose matcher leads: the one that has said so last."""
-    lines = compose.sh(
-        "docker compose --profile standby logs --timestamps --no-color matcher matcher-standby | grep -i ' serv' | sort -t'|' -k2",
-        keep=None,
-    ).splitlines()
-    return "matcher-standby" if lines[-1].startswith("matcher-standby") else "matcher"
 
 
 def cluster(compose: Compose) -> None:
@@ -233,15 +242,6 @@ def proxy(compose: Compose) -> None:
             exchange.place("buy", "90.00", "1")
             compose.up()
             _streams(compose, exchange, "102.00")
-
-
-def tls(compose: Compose) -> None:
-    """As docs/security.md says it, word by word."""
-
-
-def observe(compose: Compose) -> None:
-    services = yaml.safe_load((compose.folder / "docker-compose.yml").read_text())["services"]
-    names = [name for name, each in services.items() if "observe" in each.get("profiles", ())]
 
 
 SCENARIOS: Mapping[str, Callable[[Compose], None]] = {
