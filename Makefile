@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test check audit fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
+.PHONY: up test package-test compose-test check audit fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -40,6 +40,12 @@ chaos: $(READY) ## break a running exchange in every way, 560 times, and judge i
 
 simulate: $(READY) ## 100,000 seeds of the whole exchange in one process on virtual time (SEEDS=, FIRST=)
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0) --workers $$(nproc)
+
+package-test: $(READY) ## install the wheel as people do (pip, pipx, uvx) where nothing is, and trade (ARGS="--ways uvx")
+	$(BIN)/python -m tests.packaging.install $(ARGS)
+
+compose-test: $(READY) ## docker compose for real, on an engine of its own; needs root and debootstrap (ARGS="--write")
+	$(BIN)/python -m tests.compose.run $(ARGS)
 
 audit: $(READY) ## known vulnerabilities of dependencies (ARGS="--advisories FOLDER" where PyPI cannot be asked)
 	@$(BIN)/python -m tools.audit $(ARGS)

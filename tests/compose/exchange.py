@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 
 class Expected(AssertionError):
@@ -82,7 +83,7 @@ class Exchange:
 
     def trade_by_socket(self, price: str) -> dict[str, Any]:
         """A subscription, an order placed over the same connection, and the trade that it sees."""
-        with connect(f"{self._sockets}/ws", ssl=self._tls, open_timeout=10, origin=self.origin) as socket:  # type: ignore[arg-type]
+        with connect(f"{self._sockets}/ws", ssl=self._tls, open_timeout=10, origin=Origin(self.origin)) as socket:
             if self.key:
                 socket.send(json.dumps({"id": 0, "op": "auth", "key": self.key}))
             socket.send(json.dumps({"id": 1, "op": "subscribe", "channel": "trades", "symbol": "BTC-USD"}))
