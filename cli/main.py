@@ -30,8 +30,11 @@ GROUPS: dict[str, Commands] = {
         "amend": ("cli.amend", "change the price or quantity of an open order"),
         "cancel": ("cli.cancel", "cancel orders, one by one or all that fit"),
         "orders": ("cli.orders", "open orders, past ones, or one with its whole life"),
+        "book": ("cli.book", "the order book of a symbol, live"),
+        "trades": ("cli.trades", "the trades of a symbol, or of all, live"),
     },
-    "let people in": {
+    "administer": {
+        "instruments": ("cli.instruments", "what can be traded: list, define, halt, resume, delist"),
         "keys": ("cli.keys", "API keys: who may read, trade and administer"),
         "nats-users": ("cli.nats_users", "logins for NATS that act for one account, or read market data"),
     },

@@ -43,6 +43,11 @@ count = whole("number", "give 1 or more")
 order_id = whole("order id", "give a whole number, as `pricetime orders` shows it")
 
 
+def order(text: str) -> int | str:
+    """An order's id, or its client's own name for it."""
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,17}", text) else name(text)
+
+
 def decimal(text: str) -> str:
     """As written: the exchange says whether it fits the instrument."""
     if not _DECIMAL.fullmatch(text):
