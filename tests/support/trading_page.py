@@ -109,9 +109,10 @@ class Visit:
 
     def ladder(self, side: str) -> list[tuple[str, str]]:
         """Price and quantity of each row, as the page has them, the best first."""
-        rows = self.page.locator(f"#ladder [data-side={side}][data-price]:visible")
-        found = [(row.get_attribute("data-price") or "", row.locator(".size").inner_text()) for row in rows.all()]
-        return sorted(found, key=lambda each: float(each[0]), reverse=side == "bid")
+        found: list[list[str]] = self.page.locator(f"#ladder [data-side={side}][data-price]").evaluate_all(
+            "rows => rows.map(row => [row.dataset.price, row.querySelector('.size').textContent])"
+        )
+        return sorted(((price, size) for price, size in found), key=lambda each: float(each[0]), reverse=side == "bid")
 
     def control(self, name: str) -> Locator:
         return self.page.locator(f"#order-form [name={name}]")
@@ -127,7 +128,7 @@ class Visit:
 
     def last_bar(self) -> Any:
         """The newest candle that the chart has."""
-        return self.page.evaluate("window.pricetime.candles.at(-1)")
+        return self.page.evaluate("window.pricetime.candles.last")
 
     # What is done
 

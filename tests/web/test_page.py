@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, expect
 
 from bench.page_load import Sent, Wandering, prepare, send
 from tests.support.stack import Stack
-from tests.support.trading_page import Market, eventually, own_symbol, visiting
+from tests.support.trading_page import Market, Visit, eventually, own_symbol, visiting
 from tools.browser import DESKTOP, PHONE, Metrics, Screen, chromium
 
 pytestmark = pytest.mark.stack
@@ -84,7 +84,7 @@ def test_a_trade_shows_everywhere_at_once(browser: Browser, market: Market, acco
     with visiting(browser, market.http, screen) as visit:
         visit.choose(market.symbol, account)
         expect(visit.level("ask", "101.00").locator(".size")).to_contain_text("0.75")
-        eventually(visit.page, lambda: float(visit.last_bar()["close"]) == 101.0, "a candle of the first trade")
+        eventually(visit.page, lambda: close_of(visit) == 101.0, "a candle of the first trade")
         drawn = visit.at("depth-chart").screenshot()
 
         visit.fill(side="buy", type="market", quantity="1.25")
@@ -97,9 +97,14 @@ def test_a_trade_shows_everywhere_at_once(browser: Browser, market: Market, acco
         expect(visit.level("ask", "101.50").locator(".size")).to_contain_text("0.5")
         expect(visit.at("fills")).to_contain_text("101.50")
         expect(visit.at("fills")).to_contain_text("0.75")
-        eventually(visit.page, lambda: float(visit.last_bar()["close"]) == 101.5, "the candle moves")
+        eventually(visit.page, lambda: close_of(visit) == 101.5, "the candle moves")
         eventually(visit.page, lambda: visit.at("depth-chart").screenshot() != drawn, "the depth chart is drawn anew")
         assert market.order(account)["status"] == "filled"
+
+
+def close_of(visit: Visit) -> float | None:
+    bar = visit.last_bar()
+    return None if bar is None else float(bar["close"])
 
 
 def test_the_ladder_is_the_book(browser: Browser, market: Market) -> None:
