@@ -32,7 +32,7 @@ from gateway.limits import limits_routes
 from gateway.measures import DeferredWaiting, of_gateway
 from gateway.observed import Observed, RequestCounts
 from gateway.people import answer_people
-from gateway.places import config_routes
+from gateway.places import config_routes, socket_url
 from gateway.reads import Reads
 from gateway.routes import Route, health_routes, read_routes
 from gateway.security import Security, headers
@@ -95,7 +95,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, shown: Exposition, tra
         *health_routes(Health(connection)),
         *limits_routes(settings),
         *config_routes(settings, metadata.version("pricetime")),
-        *site_routes(settings.default_instrument),
+        *site_routes(settings.default_instrument, socket_url(settings)),
     ]
     keys = Keys(connection, settings)
     admission = Admission(settings.requests_in_flight)

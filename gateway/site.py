@@ -1,8 +1,11 @@
-"""The pages for people: start page, API documentation, list of errors. Everything comes from this package."""
+"""The pages for people: trading page, start page, API documentation, errors. Everything comes from this package."""
 
 import html
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from typing import Any
 
 import msgspec
 
@@ -10,24 +13,30 @@ from entry.problems import CODES
 from entry.stream_codes import STREAM_CODES
 from gateway.http import Headers, HttpAnswer, HttpRequest, header
 from gateway.openapi import document
+from gateway.places import SocketUrl, origin_of
 from gateway.routes import Handle, Route
 
 _FILES = resources.files("gateway") / "static"
 
-# Swagger UI sets style attributes; nothing else may come from anywhere but here
-_SECURITY: Headers = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        b"font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+_COMMON: Headers = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+# nothing may come from anywhere but here
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'{sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Swagger UI sets style attributes
+_SECURITY: Headers = (
+    (b"content-security-policy", _POLICY.format(styles=" 'unsafe-inline'", sockets="").encode()),
+    *_COMMON,
+)
 _TYPES = {
     "html": b"text/html; charset=utf-8",
     "js": b"text/javascript; charset=utf-8",
+    "mjs": b"text/javascript; charset=utf-8",
     "css": b"text/css; charset=utf-8",
     "svg": b"image/svg+xml",
     "json": b"application/json",
@@ -39,21 +48,35 @@ _SERVED = (
     "icon.svg",
     "vendor/swagger-ui/swagger-ui-bundle.js",
     "vendor/swagger-ui/swagger-ui.css",
+    "vendor/lightweight-charts/lightweight-charts.mjs",
 )
 
 
-def site_routes(default_symbol: str) -> list[Route]:
+def site_routes(default_symbol: str, socket_url: SocketUrl) -> list[Route]:
     home = _read("home.html").replace(b"{{symbol}}", html.escape(default_symbol).encode())
     described = msgspec.json.encode(document(metadata.version("pricetime")))
     errors = _read("errors.html").replace(b"{{codes}}", error_rows().encode())
     return [
-        _page("/", home, "html"),
+        Route("GET", "/", _file(trading_page(), "html", lambda scope: _trading_security(socket_url(scope)))),
+        _page("/about", home, "html"),
         _page("/docs", _read("docs.html"), "html"),
         _page("/docs/errors", errors, "html"),
         _page("/docs/openapi.json", described, "json"),
         _page("/favicon.ico", _read("icon.svg"), "svg"),
-        *(_page(f"/static/{name}", _read(name), name.rsplit(".", 1)[-1]) for name in _SERVED),
+        *(_page(f"/static/{name}", _read(name), name.rsplit(".", 1)[-1]) for name in served_files()),
     ]
+
+
+def served_files() -> list[str]:
+    """What is at /static, by its path there."""
+    return [*_SERVED, *(f"trade/{each.name}" for each in _trade_files())]
+
+
+def trading_page() -> bytes:
+    """With the names of its modules, so that a browser need not find out one after the other what it has to fetch."""
+    modules = [each.name for each in _trade_files() if each.name.endswith(".js") and each.name != "theme.js"]
+    preloads = "\n".join(f'<link rel="modulepreload" href="/static/trade/{name}">' for name in modules)
+    return _read("trade/index.html").replace(b"{{preloads}}", preloads.encode())
 
 
 def error_rows() -> str:
@@ -65,19 +88,32 @@ def error_rows() -> str:
     )
 
 
+def _trade_files() -> Iterator[Traversable]:
+    """Of the trading page, but for the page itself."""
+    files = (_FILES / "trade").iterdir()
+    return iter(sorted((each for each in files if each.name.endswith((".js", ".css"))), key=lambda each: each.name))
+
+
+def _trading_security(socket_url: str) -> Headers:
+    """The page talks to the WebSocket, too, which has a port of its own or is somewhere else."""
+    policy = _POLICY.format(styles="", sockets=f" {origin_of(socket_url)}")
+    return ((b"content-security-policy", policy.encode("latin-1")), *_COMMON)
+
+
 def _read(name: str) -> bytes:
     return (_FILES / name).read_bytes()
 
 
 def _page(path: str, content: bytes, kind: str) -> Route:
-    return Route("GET", path, _file(content, kind))
+    return Route("GET", path, _file(content, kind, lambda scope: _SECURITY))
 
 
-def _file(content: bytes, kind: str) -> Handle:
+def _file(content: bytes, kind: str, security: Callable[[Any], Headers]) -> Handle:
     tag = b'"%s"' % sha256(content).hexdigest()[:16].encode()
-    headers = ((b"content-type", _TYPES[kind]), (b"etag", tag), (b"cache-control", b"no-cache"), *_SECURITY)
+    about: Headers = ((b"content-type", _TYPES[kind]), (b"etag", tag), (b"cache-control", b"no-cache"))
 
     async def answer(request: HttpRequest) -> HttpAnswer:
+        headers = (*about, *security(request.scope))
         known = (header(request.scope, b"if-none-match") or "").encode("latin-1")
         return HttpAnswer(304, b"", headers) if tag in known else HttpAnswer(200, content, headers)
 

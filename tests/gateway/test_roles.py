@@ -18,6 +18,7 @@ import pytest
 import gateway.service
 from contracts.keys import Scope
 from gateway.routes import Route
+from gateway.site import served_files
 from tests.support.gateways import running_gateway
 from tests.support.keys import ADMIN, READ, TRADE, MadeKey, make_key, new_key, revoke_key
 from tests.support.servers import NatsServer, run_apart, wait_until
@@ -59,9 +60,8 @@ def public(*paths: str) -> list[Endpoint]:
 
 ENDPOINTS = [
     *public("/health/live", "/health/ready"),
-    *public("/", "/docs", "/docs/errors", "/docs/openapi.json", "/favicon.ico"),
-    *(public(f"/static/{name}")[0] for name in ("site.css", "home.js", "docs.js", "icon.svg")),
-    *(public(f"/static/vendor/swagger-ui/swagger-ui{name}")[0] for name in ("-bundle.js", ".css")),
+    *public("/", "/about", "/docs", "/docs/errors", "/docs/openapi.json", "/favicon.ico"),
+    *(public(f"/static/{name}")[0] for name in served_files()),
     *public(
         "/config.json",
         "/limits",

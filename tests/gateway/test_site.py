@@ -5,7 +5,9 @@ from importlib import resources
 
 from entry.problems import CODES
 from entry.stream_codes import STREAM_CODES
+from gateway.places import socket_url
 from gateway.site import error_rows, site_routes
+from runtime.settings import Settings
 
 STATIC = resources.files("gateway") / "static"
 PAGES = ("home.html", "docs.html", "errors.html")
@@ -19,7 +21,7 @@ def test_every_code_has_its_place_on_the_page_of_errors() -> None:
 
 
 def test_pages_load_only_what_is_served_here() -> None:
-    served = {route.path for route in site_routes("BTC-USD")}
+    served = {route.path for route in site_routes("BTC-USD", socket_url(Settings()))}
     for name in PAGES:
         page = (STATIC / name).read_text()
         loaded = re.findall(r'(?:src|rel="\w+" href)="([^"]+)"', page)

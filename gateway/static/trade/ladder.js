@@ -1,0 +1,229 @@
+// The depth ladder: asks above, bids below, the best of both in the middle. Rows stand still and their figures change:
+// a row is written to only where something differs.
+
+import { groupings } from "./book.js";
+import { byId, element, setAttribute, setText } from "./dom.js";
+import { drawing } from "./frames.js";
+import { shortened } from "./decimals.js";
+
+const ROWS = 100; // of each side
+const DRAW_MS = 90;
+const DECIMALS = 4; // of quantities; the rest is in the title
+
+export class Ladder {
+  /** `onPick({side, price, lots})`: a level was chosen; `lots` all that is to be had up to there, if that was chosen. */
+  constructor(onPick) {
+    this.draw = drawing(() => this.#draw(), DRAW_MS);
+    this.#onPick = onPick;
+    this.#sides = { ask: new LadderSide("ask"), bid: new LadderSide("bid") };
+    for (const side of Object.values(this.#sides)) {
+      side.pane.addEventListener("click", (event) => this.#clicked(side, event));
+      side.pane.addEventListener("keydown", (event) => this.#pressed(side, event));
+    }
+    this.#grouping.addEventListener("change", () => {
+      this.#step = Number(this.#grouping.value);
+      this.draw();
+    });
+  }
+
+  #onPick;
+  #sides;
+  #grouping = byId("grouping");
+  #best = byId("spread-last");
+  #spread = byId("spread-width");
+  #book = null;
+  #step = 1;
+  #scale = null;
+  #ownPrices = { ask: new Set(), bid: new Set() };
+  #lastPrice = { text: "–", side: null };
+
+  /** Another book. Its groupings are offered when its prices are known. */
+  show(book) {
+    this.#book = book;
+    this.#step = 1;
+    this.#scale = null;
+    this.#grouping.replaceChildren(element("option", { value: "1" }, book.tick.format(1)));
+    this.lastTrade(null);
+    this.draw();
+  }
+
+  /** `trade` is the newest. */
+  lastTrade(trade) {
+    this.#lastPrice = trade === null ? { text: "–", side: null } : { text: trade.price, side: trade.taker_side };
+    this.draw();
+  }
+
+  /** Own resting orders of this symbol are marked. */
+  ownOrders(orders) {
+    this.#ownPrices = { ask: new Set(), bid: new Set() };
+    for (const order of orders) {
+      if (order.price === null || (order.stop_price !== null && !order.triggered)) continue;
+      const ticks = Number(this.#book.tick.parse(order.price));
+      this.#ownPrices[order.side === "buy" ? "bid" : "ask"].add(ticks);
+    }
+    this.draw();
+  }
+
+  /** One grouping finer (-1) or coarser (1). */
+  regroup(by) {
+    const at = this.#grouping.selectedIndex + by;
+    if (at < 0 || at >= this.#grouping.length) return;
+    this.#grouping.selectedIndex = at;
+    this.#grouping.dispatchEvent(new Event("change"));
+  }
+
+  #draw() {
+    const book = this.#book;
+    if (book === null) return;
+    this.#offerGroupings();
+    const rows = { ask: book.rows("ask", this.#step, ROWS), bid: book.rows("bid", this.#step, ROWS) };
+    const most = Math.max(...Object.values(rows).map((each) => visibleTotal(each)), 1);
+    for (const [name, side] of Object.entries(this.#sides)) {
+      side.draw(rows[name], book, this.#step, most, this.#ownPrices[name]);
+    }
+    this.#drawSpread();
+  }
+
+  /** When the order of magnitude of prices is known, or changes. */
+  #offerGroupings() {
+    const best = this.#book.bids.prices[0] ?? this.#book.asks.prices[0];
+    if (best === undefined) return;
+    const scale = Math.floor(Math.log10(best));
+    if (scale === this.#scale) return;
+    this.#scale = scale;
+    const offered = groupings(best);
+    if (!offered.includes(this.#step)) this.#step = 1;
+    this.#grouping.replaceChildren(
+      ...offered.map((step) => element("option", { value: step }, this.#book.tick.format(step))),
+    );
+    this.#grouping.value = String(this.#step);
+  }
+
+  #drawSpread() {
+    const { bids, asks, tick } = this.#book;
+    setText(this.#best, this.#lastPrice.text);
+    setAttribute(this.#best, "data-side", this.#lastPrice.side);
+    const both = bids.length > 0 && asks.length > 0;
+    const width = both ? asks.prices[0] - bids.prices[0] : null;
+    const percent = both ? ` (${((100 * width) / asks.prices[0]).toFixed(2)}%)` : "";
+    setText(this.#spread, width === null ? "–" : `${tick.format(width)}${percent}`);
+  }
+
+  #clicked(side, event) {
+    const row = event.target.closest("[data-price]");
+    if (row === null) return;
+    side.select(side.rows.indexOf(row));
+    this.#pick(side, row, event.target.closest(".size, .total") !== null);
+  }
+
+  #pressed(side, event) {
+    const away = side.name === "ask" ? -1 : 1; // up, on the screen, is away from the best ask
+    const steps = { ArrowDown: away, ArrowUp: -away }[event.key];
+    if (steps !== undefined) {
+      side.select(side.selected + steps);
+      event.preventDefault();
+    } else if (event.key === "Enter" && side.rows[side.selected]?.dataset.price !== undefined) {
+      this.#pick(side, side.rows[side.selected], event.shiftKey);
+      event.preventDefault();
+    }
+  }
+
+  #pick(side, row, withQuantity) {
+    const level = side.levels[side.rows.indexOf(row)];
+    this.#onPick({ side: side.name, price: row.dataset.price, lots: withQuantity ? level.total : null });
+  }
+}
+
+/** The bars compare what can be seen at a glance, not a wall far away. */
+function visibleTotal(rows) {
+  const last = rows[Math.min(rows.length, 30) - 1];
+  return last === undefined ? 0 : Number(last.total);
+}
+
+class LadderSide {
+  constructor(name) {
+    this.name = name;
+    this.pane = byId(`${name}s`);
+    this.rows = [];
+    this.levels = [];
+    this.selected = -1;
+    this.#shown = [];
+  }
+
+  #shown;
+
+  draw(levels, book, step, most, own) {
+    this.levels = levels;
+    for (let at = 0; at < levels.length; at++) this.#drawRow(at, levels[at], book, step, most, own);
+    for (let at = levels.length; at < this.rows.length; at++) this.#clearRow(at);
+  }
+
+  #drawRow(at, { ticks, lots, total }, book, step, most, own) {
+    const shown = this.#shown[at] ?? this.#addRow(at);
+    const row = this.rows[at];
+    if (shown.ticks !== ticks) {
+      shown.ticks = ticks;
+      row.dataset.price = shown.price.data = book.tick.format(ticks);
+    }
+    if (shown.lots !== lots) {
+      shown.lots = lots;
+      shown.size.data = shortened(book.lot.format(lots), DECIMALS);
+    }
+    if (shown.sum !== total) {
+      shown.sum = total;
+      shown.total.data = shortened(book.lot.format(total), DECIMALS);
+    }
+    const percent = Math.min(100, Math.round((100 * Number(total)) / most));
+    if (shown.percent !== percent) {
+      shown.percent = percent;
+      row.style.setProperty("--depth", `${percent}%`);
+    }
+    const isOwn = own.size > 0 && hasOwn(own, ticks, step, this.name === "bid");
+    if (shown.isOwn !== isOwn) {
+      shown.isOwn = isOwn;
+      row.classList.toggle("own", isOwn);
+    }
+  }
+
+  #addRow(at) {
+    const [price, size, total] = [new Text(), new Text(), new Text()];
+    const row = element(
+      "div",
+      { class: "level", role: "row", "data-side": this.name },
+      element("span", { class: "price", role: "cell" }, price),
+      element("span", { class: "size", role: "cell" }, size),
+      element("span", { class: "total", role: "cell" }, total),
+    );
+    this.rows[at] = row;
+    this.pane.append(row);
+    return (this.#shown[at] = { price, size, total });
+  }
+
+  #clearRow(at) {
+    const shown = this.#shown[at];
+    if (shown.ticks === null) return;
+    const { price, size, total } = shown;
+    price.data = size.data = total.data = "";
+    this.#shown[at] = { price, size, total, ticks: null };
+    delete this.rows[at].dataset.price;
+    this.rows[at].style.removeProperty("--depth");
+    this.rows[at].classList.remove("own");
+  }
+
+  select(at) {
+    this.rows[this.selected]?.removeAttribute("data-selected");
+    this.selected = Math.max(0, Math.min(at, this.levels.length - 1));
+    const row = this.rows[this.selected];
+    row?.setAttribute("data-selected", "");
+    row?.scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** Whether one of the prices is in the group that begins at `ticks`. */
+function hasOwn(own, ticks, step, isBid) {
+  if (step === 1) return own.has(ticks);
+  for (const price of own) {
+    if (isBid ? price >= ticks && price < ticks + step : price <= ticks && price > ticks - step) return true;
+  }
+  return false;
+}

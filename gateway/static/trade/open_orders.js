@@ -1,0 +1,261 @@
+// Own open orders, each with Amend and Cancel. Amending happens in the row; a row that is being amended is left alone by
+// what comes in, but for what was filled.
+
+import { shortened, trimmed } from "./decimals.js";
+import { byId, clockTime, element, setText } from "./dom.js";
+import { drawing } from "./frames.js";
+import { checkAmendment } from "./order_rules.js";
+
+const DRAW_MS = 100;
+const SHOWN = 200;
+
+export class OpenOrders {
+  /**
+   * `send(method, path, body)` is a command; `rulesOf(symbol)` its instrument's rules; `onAnswer(order, milliseconds)`;
+   * `say(text, kind)` tells a person; `pick(symbol)` shows another symbol.
+   */
+  constructor({ send, rulesOf, onAnswer, say, pick }) {
+    this.draw = drawing(() => this.#draw(), DRAW_MS);
+    this.#send = send;
+    this.#rulesOf = rulesOf;
+    this.#onAnswer = onAnswer;
+    this.#say = say;
+    this.#pick = pick;
+    byId("cancel-all").addEventListener("click", () => this.cancelAll());
+  }
+
+  #send;
+  #rulesOf;
+  #onAnswer;
+  #say;
+  #pick;
+  #body = byId("open-orders");
+  #count = byId("open-orders-count");
+  #empty = byId("open-orders-empty");
+  #rows = new Map();
+  #orders = [];
+  #symbol = null;
+  #account = () => "";
+
+  set account(account) {
+    this.#account = account;
+  }
+
+  set symbol(symbol) {
+    this.#symbol = symbol;
+  }
+
+  /** Newest first. `isKnown`: it is all of them. */
+  show(orders, isKnown) {
+    this.#orders = orders;
+    setText(this.#empty, isKnown ? "No open orders" : "Not known yet");
+    this.draw();
+  }
+
+  /** All of this account in this symbol. */
+  async cancelAll() {
+    const account = this.#account();
+    const query = new URLSearchParams({ symbol: this.#symbol, ...(account === "" ? {} : { account }) });
+    await this.#do("DELETE", `/orders?${query}`, undefined, ({ canceled }) =>
+      canceled === 1 ? "1 order canceled." : `${canceled} orders canceled.`,
+    );
+  }
+
+  #draw() {
+    const shown = this.#orders.slice(0, SHOWN);
+    setText(this.#count, this.#orders.length === 0 ? "" : String(this.#orders.length));
+    this.#empty.hidden = this.#orders.length > 0;
+    byId("cancel-all").disabled = !this.#orders.some((order) => order.symbol === this.#symbol);
+    const ids = new Set(shown.map((order) => order.order_id));
+    for (const [id, row] of this.#rows) {
+      if (ids.has(id)) continue;
+      this.#rows.delete(id);
+      row.node.remove();
+    }
+    let before = null;
+    for (const order of shown) {
+      const row = this.#rows.get(order.order_id) ?? this.#add(order);
+      row.update(order);
+      const place = before === null ? this.#body.firstElementChild : before.nextElementSibling;
+      if (place !== row.node) this.#body.insertBefore(row.node, place);
+      before = row.node;
+    }
+  }
+
+  #add(order) {
+    const row = new OrderRow(order, {
+      amend: (texts) => this.#amend(row, texts),
+      cancel: () => this.#cancel(row),
+      pick: () => this.#pick(row.order.symbol),
+    });
+    this.#rows.set(order.order_id, row);
+    return row;
+  }
+
+  async #amend(row, texts) {
+    const { body, errors } = checkAmendment(row.order, texts, this.#rulesOf(row.order.symbol));
+    const [wrong] = Object.keys(errors);
+    if (wrong !== undefined) {
+      row.invalid(wrong);
+      this.#say(errors[wrong], "bad");
+      return;
+    }
+    if (Object.keys(body).length === 0) {
+      row.endAmending();
+      return;
+    }
+    const done = await this.#do("PUT", `/orders/${row.order.order_id}`, body, (order) => {
+      const place = order.priority_kept === false ? " It went to the back of its price." : "";
+      return `Order ${order.order_id} amended.${place}`;
+    });
+    if (done) row.endAmending();
+  }
+
+  async #cancel(row) {
+    row.busy(true);
+    await this.#do("DELETE", `/orders/${row.order.order_id}`, undefined, (order) => `Order ${order.order_id} canceled.`);
+    row.busy(false);
+  }
+
+  /** Whether it was done. */
+  async #do(method, path, body, words) {
+    try {
+      const { content, milliseconds } = await this.#send(method, path, body, (refusal) =>
+        this.#say("No answer yet; asking again …", "", refusal.message),
+      );
+      this.#say(words(content), "good");
+      this.#onAnswer(content.order_id === undefined ? null : content, milliseconds);
+      return true;
+    } catch (refusal) {
+      this.#say(refusal.message, "bad", refusal.code);
+      return false;
+    }
+  }
+}
+
+class OrderRow {
+  constructor(order, { amend, cancel, pick }) {
+    this.order = order;
+    this.#amend = amend;
+    const cell = (name, ...content) => element("td", { class: name }, ...content);
+    this.#cells = {
+      time: cell("time"),
+      symbol: cell("symbol", element("button", { type: "button", class: "link", onclick: pick })),
+      side: cell("side"),
+      type: cell("type"),
+      price: cell("price"),
+      quantity: cell("quantity"),
+      filled: cell("filled"),
+    };
+    this.#edit = element("button", { type: "button", onclick: () => this.#beginAmending() }, "Amend");
+    this.#cancel = element("button", { type: "button", onclick: cancel }, "Cancel");
+    this.#save = element("button", { type: "button", class: "strong", onclick: () => this.#submit() }, "Save");
+    this.#back = element("button", { type: "button", onclick: () => this.endAmending() }, "Back");
+    this.#actions = cell("actions", this.#edit, this.#cancel);
+    this.node = element("tr", { "data-order-id": order.order_id }, ...Object.values(this.#cells), this.#actions);
+    this.node.addEventListener("keydown", (event) => this.#pressed(event));
+    for (const button of [this.#edit, this.#cancel]) {
+      button.setAttribute("aria-label", `${button.textContent} order ${order.order_id}`);
+    }
+  }
+
+  #amend;
+  #cells;
+  #edit;
+  #cancel;
+  #save;
+  #back;
+  #actions;
+  #inputs = null;
+
+  update(order) {
+    this.order = order;
+    const { time, symbol, side, type, price, quantity, filled } = this.#cells;
+    setText(time, clockTime(order.created_at));
+    setText(symbol.firstElementChild, order.symbol);
+    setText(side, order.side === "buy" ? "Buy" : "Sell");
+    this.node.dataset.side = order.side;
+    setText(type, kindOf(order));
+    type.title = `${order.time_in_force}${order.post_only ? ", post-only" : ""}`;
+    setText(filled, shortened(trimmed(order.filled_quantity), 6));
+    if (this.#inputs !== null) return;
+    setText(price, priceOf(order));
+    setText(quantity, trimmed(order.quantity));
+  }
+
+  #beginAmending() {
+    const inputs = {};
+    const input = (name, label, text) => {
+      inputs[name] = element("input", {
+        name,
+        "aria-label": `${label} of order ${this.order.order_id}`,
+        value: text,
+        inputmode: "decimal",
+        autocomplete: "off",
+      });
+      return inputs[name];
+    };
+    const { order } = this;
+    const waits = order.stop_price !== null && !order.triggered;
+    const prices = [];
+    if (waits) prices.push(input("stop_price", "Stop price", order.stop_price));
+    if (order.price !== null) prices.push(input("price", "Price", order.price));
+    this.#cells.price.replaceChildren(...prices);
+    this.#cells.quantity.replaceChildren(input("quantity", "Quantity", trimmed(order.quantity)));
+    this.#actions.replaceChildren(this.#save, this.#back);
+    this.node.classList.add("amending");
+    this.#inputs = inputs;
+    (inputs.price ?? inputs.quantity).select();
+  }
+
+  endAmending() {
+    if (this.#inputs === null) return;
+    const hadFocus = this.node.contains(document.activeElement);
+    this.#inputs = null;
+    this.node.classList.remove("amending");
+    this.#cells.price.replaceChildren();
+    this.#cells.quantity.replaceChildren();
+    this.#actions.replaceChildren(this.#edit, this.#cancel);
+    this.update(this.order);
+    if (hadFocus) this.#edit.focus();
+  }
+
+  invalid(name) {
+    this.#inputs?.[name]?.setAttribute("aria-invalid", "true");
+    this.#inputs?.[name]?.focus();
+  }
+
+  busy(isBusy) {
+    this.#cancel.disabled = isBusy;
+  }
+
+  #pressed(event) {
+    if (this.#inputs === null || event.target.tagName !== "INPUT") return;
+    if (event.key === "Enter") this.#submit();
+    else if (event.key === "Escape") this.endAmending();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #submit() {
+    const texts = Object.entries(this.#inputs).map(([name, input]) => {
+      input.removeAttribute("aria-invalid");
+      return [name, input.value];
+    });
+    this.#amend(Object.fromEntries(texts));
+  }
+}
+
+function kindOf(order) {
+  const kind = { limit: "Limit", market: "Market", stop: "Stop", stop_limit: "Stop limit" }[order.type];
+  const more = [order.post_only && "post", order.display_quantity !== null && "iceberg"].filter(Boolean);
+  const time = order.time_in_force === "GTC" ? "" : ` ${order.time_in_force}`;
+  return `${kind}${time}${more.map((each) => ` ${each}`).join("")}`;
+}
+
+function priceOf(order) {
+  if (order.stop_price === null || order.triggered) return order.price ?? "market";
+  const sign = order.side === "buy" ? "≥" : "≤";
+  return order.price === null ? `${sign} ${order.stop_price}` : `${order.price} ${sign} ${order.stop_price}`;
+}

@@ -1,0 +1,109 @@
+// REST, as a page needs it: JSON in and out, the key where it is needed, and commands that are repeated until there is
+// an answer. An order carries a client_order_id, so repeating it can do no harm.
+
+const PATIENCE_MS = 15_000;
+const PAUSE_MS = 300;
+
+/** The exchange said no, or could not be asked. `code` is that of the problem; "unreachable" is our own. */
+export class Refusal extends Error {
+  constructor(status, problem) {
+    super(problem.detail ?? problem.title ?? `The exchange answered ${status}.`);
+    this.status = status;
+    this.code = problem.code ?? "unknown";
+    this.field = problem.field ?? null;
+  }
+}
+
+export class Rest {
+  /** `fetch` and `sleep` are the browser's, unless a test has others; `now` in milliseconds. */
+  constructor({
+    fetch = globalThis.fetch.bind(globalThis),
+    sleep = (ms) => new Promise((done) => setTimeout(done, ms)),
+    now = () => performance.now(),
+  } = {}) {
+    this.key = null;
+    this.#fetch = fetch;
+    this.#sleep = sleep;
+    this.#now = now;
+  }
+
+  #fetch;
+  #sleep;
+  #now;
+
+  /** Public market data: without the key, as a bad one would be refused even there. Raises Refusal. */
+  async read(path) {
+    return (await this.#ask("GET", path, undefined, false)).content;
+  }
+
+  /** What belongs to an account. Raises Refusal. */
+  async readOwn(path) {
+    return (await this.#ask("GET", path, undefined, true)).content;
+  }
+
+  /**
+   * A command, again and again until there is an answer, for a while. Raises Refusal.
+   * Returns {content, milliseconds}: how long the request that was answered took. `onWait` is told of each repetition.
+   */
+  async command(method, path, body, onWait = () => {}) {
+    const until = this.#now() + PATIENCE_MS;
+    for (;;) {
+      const began = this.#now();
+      const refusal = await this.#tried(method, path, body, began);
+      if (!(refusal instanceof Refusal)) return refusal;
+      if (!mayRepeat(refusal) || this.#now() + PAUSE_MS > until) throw refusal;
+      onWait(refusal);
+      await this.#sleep(refusal.retryAfterMs ?? PAUSE_MS);
+    }
+  }
+
+  async #tried(method, path, body, began) {
+    try {
+      const { content } = await this.#ask(method, path, body, true);
+      return { content, milliseconds: this.#now() - began };
+    } catch (error) {
+      if (error instanceof Refusal) return error;
+      throw error;
+    }
+  }
+
+  async #ask(method, path, body, own) {
+    const headers = {};
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (own && this.key) headers.Authorization = `Bearer ${this.key}`;
+    let answer;
+    let text;
+    try {
+      answer = await this.#fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+      text = await answer.text();
+    } catch {
+      throw new Refusal(0, { code: "unreachable", detail: "The exchange cannot be reached." });
+    }
+    const content = text === "" ? null : parsed(text);
+    if (answer.ok && content !== undefined) return { content };
+    const refusal = new Refusal(answer.status, content ?? {});
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (seconds > 0) refusal.retryAfterMs = seconds * 1000;
+    throw refusal;
+  }
+}
+
+/** What a proxy answers in place of the exchange may be a page; undefined for that. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Nothing was done, or it is not known; refusals of the exchange's rules stand. */
+function mayRepeat(refusal) {
+  return refusal.status === 0 || refusal.status === 502 || refusal.status === 503 || refusal.status === 504;
+}
+
+/** A name for an order that nobody else uses. `crypto.randomUUID` is only there over TLS and on localhost. */
+export function newClientOrderId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return `web-${Array.from(bytes, (each) => each.toString(16).padStart(2, "0")).join("")}`;
+}
