@@ -101,5 +101,6 @@ def of_follower(sequence: int, matcher_epoch: int, *, ready: bool) -> Iterator[M
     """Of one that stands by, or has not got that far."""
     yield metrics.MATCHER_SERVING.of(0)
     yield metrics.MATCHER_STANDING_BY.of(ready)
-    yield metrics.MATCHER_SEQUENCE.of(sequence)
-    yield metrics.MATCHER_EPOCH.of(matcher_epoch)
+    if ready:  # what it passes on its way through the journal is long ago
+        yield metrics.MATCHER_SEQUENCE.of(sequence)
+        yield metrics.MATCHER_EPOCH.of(matcher_epoch)

@@ -105,7 +105,7 @@ def _provider(settings: Settings, service: str, exporter: "SpanExporter | None")
 @asynccontextmanager
 async def tracing(settings: Settings, service: str) -> AsyncIterator[Tracing | None]:
     """What spans are made with while the block runs; None if nobody wants them."""
-    if settings.tracing_endpoint is None:
+    if not settings.tracing_endpoint:
         yield None
         return
     made = Tracing(settings, service)

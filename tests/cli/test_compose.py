@@ -31,7 +31,14 @@ from tests.support.servers import NatsServer
 ROOT = Path(__file__).parents[2]
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway")
 PUBLISHED = "${PRICETIME_PUBLISHED_HOST:-127.0.0.1}"
-RUNNING = ("nats", "postgres", *SERVICES, "proxy")
+RUNNING = ("nats", "postgres", *SERVICES, "proxy", "prometheus", "grafana")
+ASKED_BY_HEALTH_CHECKS = {
+    "nats": "/etc/pricetime/healthcheck.sh",
+    "postgres": "pg_isready",
+    "proxy": "http://127.0.0.1:8081/",
+    "prometheus": "http://127.0.0.1:9090/-/ready",
+    "grafana": "http://127.0.0.1:3000/api/health",
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,7 @@ def test_every_part_is_there_and_only_the_official_images_are_foreign(services: 
 def test_nothing_is_published_beyond_loopback_and_monitoring_not_at_all(services: dict[str, Any]) -> None:
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert sorted(port.replace(PUBLISHED, "127.0.0.1") for port in published) == [
+        "127.0.0.1:3000:3000",
         "127.0.0.1:4222:4222",
         "127.0.0.1:4223:4222",
         "127.0.0.1:4224:4222",
@@ -74,6 +82,7 @@ def test_nothing_is_published_beyond_loopback_and_monitoring_not_at_all(services
         "127.0.0.1:8000:8000",
         "127.0.0.1:8001:8001",
         "127.0.0.1:80:80",
+        "127.0.0.1:9090:9090",
     ]
 
 
@@ -93,11 +102,8 @@ def test_a_port_published_beyond_loopback_is_known_to_its_service(name: str, ser
 @pytest.mark.parametrize("name", RUNNING)
 def test_every_part_has_a_health_check(name: str, services: dict[str, Any]) -> None:
     test = services[name]["healthcheck"]["test"]
-    asked = {"nats": "/etc/pricetime/healthcheck.sh", "postgres": "pg_isready", "proxy": "http://127.0.0.1:8081/"}.get(
-        name, "runtime.healthcheck"
-    )
     assert test[0] == "CMD"
-    assert asked in test
+    assert ASKED_BY_HEALTH_CHECKS.get(name, "runtime.healthcheck") in test
     if name in SERVICES:
         assert test[-1] == name
         assert name in CHECKS
@@ -156,6 +162,8 @@ def test_what_must_survive_lies_in_volumes(compose: dict[str, Any], services: di
         "matcher-data",
         "matcher-standby-data",
         "proxy-data",
+        "prometheus-data",
+        "grafana-data",
     }
 
 
