@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     data = arguments.data.absolute()
-    if not (data / "lock").exists():
+    if not any((data / name).exists() for name in ("lock", "nats", "postgres")):  # a backup has not all of them
         raise CommandError(f"there is no exchange in {arguments.data}; give its folder with --data DIR")
     with only_one(data):
         run_file_path(data).unlink(missing_ok=True)
