@@ -1,8 +1,10 @@
 """`pricetime amend ORDER`: another price, quantity or stop price for an open order.
 
-pricetime amend 17 --price 99.60
-pricetime amend 17 --quantity 2          in all, what is filled included
-pricetime amend my-17 --account anna --quantity 2
+    pricetime amend 17 --price 99.60
+    pricetime amend 17 --quantity 2          in all, what is filled included
+    pricetime amend my-17 --account anna --quantity 2
+
+The exchange says whether it kept its place in the book.
 """
 
 import argparse

@@ -1,9 +1,11 @@
 """`pricetime cancel`: take orders out of the book.
 
-pricetime cancel 17 18
-pricetime cancel my-17 --account anna
-pricetime cancel --all --account anna --symbol BTC-USD
-pricetime cancel --all --every-account
+    pricetime cancel 17 18
+    pricetime cancel my-17 --account anna
+    pricetime cancel --all --account anna --symbol BTC-USD
+    pricetime cancel --all --every-account
+
+Canceling what was not meant cannot be undone, so --all wants to be told whose.
 """
 
 import argparse

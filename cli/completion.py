@@ -19,12 +19,6 @@ _SYMBOLS = "pricetime instruments --names 2>/dev/null"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="for which shell")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        'bash: eval "$(pricetime completion bash)" in ~/.bashrc\n'
-        "zsh:  pricetime completion zsh > ~/.zfunc/_pricetime (a folder of $fpath, before compinit)\n"
-        "fish: pricetime completion fish > ~/.config/fish/completions/pricetime.fish"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:

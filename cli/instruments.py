@@ -1,12 +1,14 @@
 """`pricetime instruments`: what can be traded, and whether; and for who administers it, how.
 
-pricetime instruments
-pricetime instruments define ETH-USD --tick-size 0.01 --lot-size 0.001 --band 1000
-pricetime instruments halt ETH-USD            no order can be placed, amended or canceled
-pricetime instruments cancel-only ETH-USD     people may get out
-pricetime instruments post-only ETH-USD       orders may rest, none may trade
-pricetime instruments resume ETH-USD
-pricetime instruments delist ETH-USD --yes    for good
+    pricetime instruments
+    pricetime instruments define ETH-USD --tick-size 0.01 --lot-size 0.001 --band 1000
+    pricetime instruments halt ETH-USD            no order can be placed, amended or canceled
+    pricetime instruments cancel-only ETH-USD     people may get out
+    pricetime instruments post-only ETH-USD       orders may rest, none may trade
+    pricetime instruments resume ETH-USD
+    pricetime instruments delist ETH-USD --yes    for good
+
+Anybody may look; the rest needs a key with the scope admin, once there are keys.
 """
 
 import argparse
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     define = actions.add_parser(
         "define", help="list one, or replace the limits of one that is listed", parents=[common]
     )
-    define.add_argument("symbol", type=symbol, metavar="SYMBOL")
+    define.add_argument("symbol", type=symbol, metavar="SYMBOL", help="which")
     for name in ("tick", "lot"):
         define.add_argument(
             f"--{name}-size",
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         define.add_argument(f"--{name}", type=kind, metavar=metavar, help=help)
     for name, (_, help) in _STATUSES.items():
         action = actions.add_parser(name, help=help, parents=[common])
-        action.add_argument("symbol", type=symbol, metavar="SYMBOL")
+        action.add_argument("symbol", type=symbol, metavar="SYMBOL", help="which")
         if name == "delist":
             action.add_argument("--yes", action="store_true", help="say that it is meant: it cannot be undone")
     parser.add_argument("--names", action="store_true", help="the symbols and nothing else")

@@ -8,8 +8,10 @@ import difflib
 import importlib
 import os
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
+from types import ModuleType
 from typing import NoReturn
 
 from cli.errors import CommandError
@@ -96,9 +98,17 @@ def make_parser(loaded: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name in loaded:
             module = importlib.import_module(module_name)
+            command.formatter_class = _Help
+            command.description = "\n\n".join(filter(None, [command.description, examples(module)]))
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+def examples(module: ModuleType) -> str:
+    """The indented lines of a module's docstring, which show the command at work."""
+    lines = [line for line in (module.__doc__ or "").splitlines() if line.startswith("    ")]
+    return textwrap.dedent("\n".join(lines))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,6 +116,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see: {self.prog} --help)\n")
+
+
+class _Help(argparse.HelpFormatter):
+    """Leaves examples as they are laid out."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        first, gap, rest = text.partition("\n\n")
+        return super()._fill_text(first, width, indent) + gap + textwrap.indent(rest, "  ")
 
 
 class _Grouped(argparse.HelpFormatter):

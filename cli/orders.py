@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbol", type=symbol, metavar="S", help="of this instrument")
     parser.add_argument("--side", choices=("buy", "sell"), help="of this side")
     parser.add_argument(
-        "--status", choices=(*_STATUSES, "any"), help="those that are so (default: that may still trade)"
+        "--status", choices=(*_STATUSES, "any"), help="those that are so (default: open and partially_filled)"
     )
     parser.add_argument(
         "-n", "--last", type=count, default=_LIMIT, metavar="N", help="no more than the newest N (default: %(default)s)"

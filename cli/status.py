@@ -31,9 +31,9 @@ _HEAD = ("PART", "STATE", "SEQUENCE", "LAG", "PID", "MORE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_nats(parser)
     parser.add_argument("-w", "--watch", action="store_true", help="again each second, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON, one line each time")
+    add_nats(parser)
     parser.epilog = "Exits 0 if it is ready and nothing is wrong, 1 if not."
 
 
