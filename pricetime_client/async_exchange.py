@@ -11,7 +11,7 @@ import httpx
 
 from pricetime_client import fields as given
 from pricetime_client.asking import Answer, Came, Conversation, Lost, Pause, Request
-from pricetime_client.calls import Calls
+from pricetime_client.calls import Calls, Config
 from pricetime_client.stream import Stream, websocket_address
 from pricetime_client.transport import Address, lost, new_name, spread
 from pricetime_client.views import (
@@ -156,6 +156,10 @@ class AsyncExchange:
         """How each part is, now: asked once, never repeated."""
         return await self._hold(self._calls.status())
 
+    async def config(self) -> Config:
+        """Where the streams are, which symbol an order is for that names none, and the version."""
+        return await self._hold(self._calls.config())
+
     # Administration
 
     async def define_instrument(self, symbol: str, **rules: Unpack[given.InstrumentFields]) -> Instrument:
@@ -178,10 +182,14 @@ class AsyncExchange:
         return Stream(
             self._stream_address,
             self._address.key_headers,
+            self._trades_after,
             patience=self._patience,
             tls=self._verify,
             trusts_environment=self._address.trusts_environment,
         )
+
+    async def _trades_after(self, symbol: str | None, sequence: int) -> list[Trade]:
+        return await self._hold(self._calls.trades_after(symbol, sequence))
 
     async def _stream_address(self) -> str:
         if self._ws_url is None:

@@ -109,6 +109,18 @@ class Calls:
     def trades(self, filters: Mapping[str, Any], limit: int | None) -> Conversation[list[Trade]]:
         return self._listed("/trades", filters, limit, Trade)
 
+    def trades_after(self, symbol: str | None, sequence: int) -> Conversation[list[Trade]]:
+        """All that came after the one with this sequence, the oldest first."""
+        found: list[Trade] = []
+        cursor: str | None = None
+        while True:
+            query = {"symbol": symbol, "limit": PAGE, "cursor": cursor}
+            page = yield from self._get(target("/trades", query=query), _Page)
+            found += msgspec.convert(page.items, list[Trade])
+            cursor = page.next_cursor
+            if cursor is None or found[-1].sequence <= sequence:
+                return [trade for trade in reversed(found) if trade.sequence > sequence]
+
     def depth(self, symbol: str, levels: int) -> Conversation[Depth]:
         return self._get(target("/market/{}/depth", symbol, query={"levels": levels}), Depth)
 
@@ -198,7 +210,8 @@ class Calls:
         return {"place": self._order(item["place"], name)} if "place" in item else item
 
     def _of_account(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        return {"account": self._account, **fields} if self._account else dict(fields)
+        given = {name: value for name, value in fields.items() if value is not None}
+        return {"account": self._account, **given} if self._account else given
 
     def _named(self, account: str | None) -> str:
         return account or self._account or "default"

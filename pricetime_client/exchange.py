@@ -10,7 +10,7 @@ import httpx
 
 from pricetime_client import fields as given
 from pricetime_client.asking import Answer, Came, Conversation, Lost, Pause, Request
-from pricetime_client.calls import Calls
+from pricetime_client.calls import Calls, Config
 from pricetime_client.transport import Address, lost, new_name, spread
 from pricetime_client.views import (
     Account,
@@ -147,6 +147,10 @@ class Exchange:
     def status(self) -> Status:
         """How each part is, now: asked once, never repeated."""
         return self._hold(self._calls.status())
+
+    def config(self) -> Config:
+        """Where the streams are, which symbol an order is for that names none, and the version."""
+        return self._hold(self._calls.config())
 
     # Administration
 

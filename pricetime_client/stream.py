@@ -8,11 +8,13 @@ async with exchange.stream() as stream:
 import asyncio
 import contextlib
 import logging
+import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+import weakref
+from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from pricetime_client.asking import problem_of
 from pricetime_client.book import LocalBook
 from pricetime_client.errors import NoAnswer, Refusal
+from pricetime_client.mailbox import BookBox, Mailbox
 from pricetime_client.messages import (
     BookChange,
     BookSnapshot,
@@ -40,10 +43,12 @@ from pricetime_client.messages import (
     heard,
 )
 from pricetime_client.subscriptions import Position, SubscriptionFields
+from pricetime_client.views import Trade
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M")
+Json = dict[str, Any]
 ConnectionState = Literal["offline", "stale", "live"]
 
 STALE_SECONDS = 3.0
@@ -52,140 +57,76 @@ DEAD_SECONDS = 10.0
 """So long means that the connection is no good any more."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
-_QUEUE = 10_000
-"""Messages that wait to be taken; with more the connection is read no further, and the exchange sends on later."""
 _LARGEST_MESSAGE = 64 * 1024 * 1024
-_TRY_AGAIN = ("overloaded", "too_many_requests", "too_many_connections", "slow_consumer", "gap", "ahead")
+_FINAL = ("unauthorized", "key_ended", "forbidden", "invalid_parameter", "signature_invalid")
+"""What coming back does not mend."""
 
-_LOST = (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, EOFError)
+_LOST = (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, EOFError, NoAnswer)
 
 
 def websocket_address(told: str, rest: str) -> str:
-    """`told`: what the exchange says, an address, a path on its own origin, or nothing: the next port."""
+    """`told`: an address, with or without its path; a path on the origin of `rest`; or nothing: the next port."""
     parts = urlsplit(rest)
     scheme = "wss" if parts.scheme == "https" else "ws"
-    if told.startswith(("ws://", "wss://")):
-        return told if urlsplit(told).path.strip("/") else told.rstrip("/") + "/ws"
+    if "://" in told:
+        address = urlsplit(told)
+        secure = address.scheme in ("wss", "https")
+        return address._replace(scheme="wss" if secure else "ws", path=address.path.rstrip("/") or "/ws").geturl()
     if told:
-        return scheme + urljoin(rest, told).removeprefix(parts.scheme)
+        return parts._replace(scheme=scheme, path=f"/{told.strip('/')}").geturl()
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{scheme}://{host}:8001/ws"
 
 
 class Subscription(Generic[M]):
-    """An async iterator of messages. Await it to wait until it is live; when its loop ends, it ends.
+    """An async iterator of messages. Await it to wait until it is live. It ends with `close`, with its stream, or when
+    nobody holds it any more.
 
-    Nothing is left out and nothing comes twice: after an interruption `trades` and `orders` go on after the last
-    message, where that is still at hand; a `book` begins anew with a snapshot, and so do `orders` otherwise.
+    `trades` and `orders` leave nothing out and tell nothing twice, interruptions or not: they go on after the last
+    message. Where `orders` cannot, and for a `book` always, a snapshot comes, which replaces all that one has.
     """
 
-    def __init__(self, stream: "Stream", position: Position) -> None:
-        self.position = position
+    def __init__(self, box: Mailbox[M], stream: "Stream") -> None:
+        self._box = box
         self._stream = stream
-        self._messages: asyncio.Queue[M | None] = asyncio.Queue(_QUEUE)
-        self._live = asyncio.Event()
-        self._error: Exception | None = None
-        self._is_closed = False
+        weakref.finalize(self, box.end).atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> M:
+        """Raises Refusal when the exchange does not give it, or not any more."""
+        message = await self._box.get()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self._until_live().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[M]:
-        try:
-            while (message := await self._messages.get()) is not None:
-                yield message
-        finally:
-            await self.close()
-        if self._error is not None:
-            raise self._error
-
-    async def close(self) -> None:
-        """The iteration ends, and nothing more is sent."""
-        if not self._is_closed:
-            self._end()
-            await self._stream.forget(self)
+    async def _until_live(self) -> Self:
+        await self._box.live.wait()
+        if self._box.error is not None:
+            raise self._box.error
+        return self
 
     @property
     def is_live(self) -> bool:
-        return self._live.is_set() and self._stream.state == "live"
+        return self._box.live.is_set() and not self._box.is_closed and self._stream.state == "live"
 
-    async def _until_live(self) -> Self:
-        await self._live.wait()
-        if self._error is not None:
-            raise self._error
-        return self
-
-    # What the stream tells it
-
-    async def put(self, message: M) -> None:
-        if not self._is_closed:
-            await self._messages.put(message)
-
-    def begin(self) -> None:
-        self._live.set()
-
-    def interrupt(self) -> None:
-        self._live.clear()
-
-    def fail(self, error: Exception) -> None:
-        self._error = error
-        self._end()
-
-    def _end(self) -> None:
-        """Whoever waits for a message or for room is to wait no longer."""
-        self._is_closed = True
-        self._live.set()
-        with contextlib.suppress(asyncio.QueueFull):
-            self._messages.put_nowait(None)
-            return
-        while not self._messages.empty():
-            self._messages.get_nowait()
-        self._messages.put_nowait(None)
+    async def close(self) -> None:
+        """Its iteration ends, and nothing more is sent."""
+        self._box.end()
+        await self._stream.tidy()
 
 
-class BookFeed(Subscription[Any]):
-    """An order book that keeps itself: iterate to get it after each change, also of its state. Who is slow misses
-    nothing but states in between."""
+class BookFeed(Subscription[LocalBook]):
+    """A book that keeps itself: `book`. Iterate to get it after each change of it or of its state; who is slow gets
+    the latest."""
 
-    def __init__(self, stream: "Stream", position: Position, book: LocalBook) -> None:
-        super().__init__(stream, position)
-        self.book = book
-        self._changed = asyncio.Event()
-
-    async def __aiter__(self) -> AsyncIterator[LocalBook]:
-        try:
-            while True:
-                await self._changed.wait()
-                self._changed.clear()
-                if self._is_closed:
-                    break
-                yield self.book
-        finally:
-            await self.close()
-        if self._error is not None:
-            raise self._error
-
-    async def put(self, message: Message) -> None:
-        assert isinstance(message, BookSnapshot | BookChange)
-        self.book.apply(message)
-        self._changed.set()
-
-    def interrupt(self) -> None:
-        super().interrupt()
-        self.doubt()
-
-    def doubt(self) -> None:
-        self.book.interrupt()
-        self._changed.set()
-
-    def confirm(self) -> None:
-        self.book.confirm()
-        self._changed.set()
-
-    def _end(self) -> None:
-        super()._end()
-        self.book.interrupt()
-        self._changed.set()
+    def __init__(self, box: BookBox, stream: "Stream") -> None:
+        super().__init__(box, stream)
+        self.book = box.book
 
 
 class Stream:
@@ -195,6 +136,7 @@ class Stream:
         self,
         address: Callable[[], Awaitable[str]],
         key_headers: Callable[[str, str], dict[str, str]],
+        trades_after: Callable[[str | None, int], Awaitable[list[Trade]]],
         *,
         patience: float,
         tls: ssl.SSLContext | bool = True,
@@ -203,17 +145,18 @@ class Stream:
         self.state: ConnectionState = "offline"
         self._address = address
         self._key_headers = key_headers
+        self._trades_after = trades_after
         self._patience = patience
-        self._tls = tls
+        self._tls = tls_context(tls)
         self._trusts_environment = trusts_environment
-        self._subscriptions: dict[int, Subscription[Any]] = {}
+        self._boxes: dict[int, Mailbox[Any]] = {}
         self._last_id = 0
         self._socket: ClientConnection | None = None
         self._connected = asyncio.Event()
         self._pause = _FIRST_PAUSE_SECONDS
         self._error: Exception | None = None
         self._running: asyncio.Task[None] | None = None
-        self._asking: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Raises Refusal or NoAnswer."""
@@ -223,7 +166,8 @@ class Stream:
                 await self._connected.wait()
         except TimeoutError:
             await self.close()
-            raise NoAnswer("the exchange's streams cannot be reached", unknown=False) from self._error
+            why = self._error or "it does not answer"
+            raise NoAnswer(f"the exchange's streams cannot be reached ({why})", unknown=False) from self._error
         except BaseException:
             await self.close()
             raise
@@ -238,11 +182,11 @@ class Stream:
 
     async def close(self) -> None:
         """Ends every subscription, too."""
-        for each in list(self._subscriptions.values()):
-            await each.close()
+        for each in self._boxes.values():
+            each.end()
         if self._running is not None:
             self._running.cancel()
-            await asyncio.gather(self._running, *self._asking, return_exceptions=True)
+            await asyncio.gather(self._running, *self._sending, return_exceptions=True)
 
     @overload
     def subscribe(
@@ -270,38 +214,37 @@ class Stream:
     ) -> Subscription[StatusMessage]: ...
     def subscribe(self, channel: Channel, **fields: Unpack[SubscriptionFields]) -> Subscription[Any]:
         """Raises ValueError when its messages could not be told from those of another subscription of this stream."""
-        subscription: Subscription[Any] = Subscription(self, self._position(channel, fields))
-        self._add(subscription)
-        return subscription
+        box = Mailbox[Any](Position(channel, fields))
+        self._add(box)
+        return Subscription(box, self)
 
     def book(self, symbol: str, levels: int | None = None) -> BookFeed:
-        """A local book, kept up to date: all levels, or the best so many of each side."""
-        fields: SubscriptionFields = {"symbol": symbol} if levels is None else {"symbol": symbol, "levels": levels}
-        feed = BookFeed(self, self._position("book", fields), LocalBook(symbol, levels))
-        self._add(feed)
-        return feed
+        """A local book: all levels, or the best so many of each side."""
+        box = BookBox(Position("book", {"symbol": symbol, "levels": levels}), LocalBook(symbol, levels))
+        self._add(box)
+        return BookFeed(box, self)
 
-    def _position(self, channel: Channel, fields: SubscriptionFields) -> Position:
-        position = Position(channel, fields)
-        if any(position.overlaps(each.position) for each in self._subscriptions.values()):
-            raise ValueError(f"this stream has {channel} of that already: open another stream for it")
-        return position
-
-    def _add(self, subscription: Subscription[Any]) -> None:
-        self._last_id += 1
-        self._subscriptions[self._last_id] = subscription
-        if self._error is not None and (self._running is None or self._running.done()):
-            subscription.fail(self._error)
-        elif self._socket is not None:
-            self._ask_soon(self._last_id, subscription)
-
-    async def forget(self, subscription: Subscription[Any]) -> None:
-        number = next((each for each, known in self._subscriptions.items() if known is subscription), None)
-        if number is None:
+    def _add(self, box: Mailbox[Any]) -> None:
+        if self._running is None:
+            raise RuntimeError("this stream is not open: async with exchange.stream() as stream")
+        forgotten = self._take_closed()
+        if any(box.position.overlaps(each.position) for each in self._boxes.values()):
+            raise ValueError(f"this stream has {box.position.channel} of that already: open another stream for it")
+        if self._running.done():
+            box.end(self._error)
             return
-        del self._subscriptions[number]
-        fields = {"channel": subscription.position.channel, **subscription.position.fields}
-        await self._send({"op": "unsubscribe", **fields})
+        self._last_id += 1
+        self._boxes[self._last_id] = box
+        self._send_soon([*map(_unsubscribe, forgotten), _subscribe(self._last_id, box)])
+
+    async def tidy(self) -> None:
+        """Unsubscribe from what nobody listens to any more."""
+        for each in self._take_closed():
+            await self._send(_unsubscribe(each))
+
+    def _take_closed(self) -> list[Mailbox[Any]]:
+        closed = [number for number, box in self._boxes.items() if box.is_closed]
+        return [self._boxes.pop(number) for number in closed]
 
     # The connection
 
@@ -313,14 +256,14 @@ class Stream:
                     await self._connect()
                 except _LOST as error:
                     self._error = error
-                    log.info("the stream was interrupted: %s", error)
+                    log.info("the stream was interrupted: %s", str(error) or type(error).__name__)
                 self._offline()
-                await asyncio.sleep(self._pause)
+                await asyncio.sleep(self._pause * random.uniform(0.75, 1.25))
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         except Exception as error:
             self._error = error
-            for each in list(self._subscriptions.values()):
-                each.fail(error)
+            for each in self._boxes.values():
+                each.end(error)
             raise
         finally:
             self._offline()
@@ -330,12 +273,11 @@ class Stream:
         address = await self._address()
         parts = urlsplit(address)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        tls = self._tls if isinstance(self._tls, ssl.SSLContext) and parts.scheme == "wss" else None
         try:
             async with connect(
                 address,
                 additional_headers=self._key_headers("GET", target),
-                ssl=tls,
+                ssl=self._tls if parts.scheme == "wss" else None,
                 proxy=True if self._trusts_environment else None,
                 compression=None,
                 open_timeout=5,
@@ -351,10 +293,10 @@ class Stream:
 
     async def _serve(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._set_state("live")
+        self.state = "live"
         self._connected.set()
-        for number, subscription in list(self._subscriptions.items()):
-            await self._ask(number, subscription)
+        for number, box in list(self._boxes.items()):
+            await self._send(_subscribe(number, box))
         while True:
             said = heard(await self._next(socket))
             self._pause = _FIRST_PAUSE_SECONDS
@@ -363,55 +305,58 @@ class Stream:
 
     async def _next(self, socket: ClientConnection) -> str | bytes:
         """Raises TimeoutError when the connection is dead."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STALE_SECONDS):
                 return await socket.recv()
-        except TimeoutError:
-            self._set_state("stale")
+        self._doubt()
         async with asyncio.timeout(DEAD_SECONDS - STALE_SECONDS):
             received = await socket.recv()
-        self._set_state("live")
+        self._confirm()
         return received
 
-    def _set_state(self, state: ConnectionState) -> None:
-        self.state = state
-        for each in self._subscriptions.values():
-            if isinstance(each, BookFeed):
-                if state == "stale":
-                    each.doubt()
-                elif state == "live" and each.position.has_begun:
-                    each.confirm()
+    def _doubt(self) -> None:
+        self.state = "stale"
+        for each in self._boxes.values():
+            each.doubt()
+
+    def _confirm(self) -> None:
+        self.state = "live"
+        for each in self._boxes.values():
+            each.confirm()
 
     def _offline(self) -> None:
         self.state = "offline"
         self._socket = None
-        for each in self._subscriptions.values():
+        for each in self._boxes.values():
             each.interrupt()
 
-    # What is said and heard
+    # What is said
 
-    def _ask_soon(self, number: int, subscription: Subscription[Any]) -> None:
-        task = asyncio.ensure_future(self._ask(number, subscription))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+    def _send_soon(self, requests: list[Json]) -> None:
+        """In order; if there is no connection now, its beginning makes up for it."""
+        if self._socket is None:
+            return
+        task = asyncio.ensure_future(self._send(*requests))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
-    async def _ask(self, number: int, subscription: Subscription[Any]) -> None:
-        await self._send({"id": number, "op": "subscribe", **subscription.position.request()})
-
-    async def _send(self, request: dict[str, Any]) -> None:
-        """If the connection is lost meanwhile, it is made up for when there is one again."""
+    async def _send(self, *requests: Json) -> None:
         if self._socket is not None:
             with contextlib.suppress(ConnectionClosed):
-                await self._socket.send(msgspec.json.encode(request).decode())
+                for each in requests:
+                    await self._socket.send(msgspec.json.encode(each).decode())
+
+    # What is heard
 
     async def _hear(self, said: Heard) -> None:
         match said:
             case Heartbeat():
-                for each in self._subscriptions.values():
+                for each in self._boxes.values():
                     each.position.passed(said.sequence)
+                await self.tidy()
             case Subscribed():
-                if said.id in self._subscriptions:
-                    self._subscriptions[said.id].begin()
+                if said.id in self._boxes:
+                    self._boxes[said.id].begin()
             case GoingAway():
                 self._pause = said.reconnect_after_ms / 1000
             case Failed():
@@ -420,36 +365,72 @@ class Stream:
                 await self._deliver(said)
 
     async def _deliver(self, message: Message) -> None:
-        for number, subscription in list(self._subscriptions.items()):
-            if subscription.position.is_mine(message):
-                if subscription.position.take(message):
-                    await subscription.put(message)
-                elif subscription.is_live:
-                    await self._resync(number, subscription)
+        for number, box in self._boxes.items():
+            if box.position.is_mine(message):
+                if box.position.take(message):
+                    await self._put(box, message)
+                elif box.live.is_set():  # something was lost on the way: begin again
+                    box.interrupt()
+                    await self._send(_unsubscribe(box), _subscribe(number, box))
                 return
 
-    async def _resync(self, number: int, subscription: Subscription[Any]) -> None:
-        """Something was lost on the way: begin again."""
-        subscription.interrupt()
-        fields = {"channel": subscription.position.channel, **subscription.position.fields}
-        await self._send({"op": "unsubscribe", **fields})
-        await self._ask(number, subscription)
+    async def _put(self, box: Mailbox[Any], message: Message) -> None:
+        """Whoever reads too slowly holds up the others of this stream, and they are to know."""
+        try:
+            async with asyncio.timeout(STALE_SECONDS):
+                await box.put(message)
+        except TimeoutError:
+            self._doubt()
+            await box.put(message)
+            self._confirm()
 
     async def _refused(self, said: Failed) -> None:
         problem = said.problem
         if said.id is None:
-            if problem.code not in (*_TRY_AGAIN, "not_subscribed"):
+            if problem.code in _FINAL:
                 raise Refusal(problem)
-            return
-        subscription = self._subscriptions.get(said.id)
-        if subscription is None:
+            return  # it is closed next, and comes back
+        box = self._boxes.get(said.id)
+        if box is None:
             return
         if problem.code in ("gap", "ahead"):
-            subscription.position.begin_anew()
-            await self._ask(said.id, subscription)
-        elif problem.code in _TRY_AGAIN:
+            await self._begin_anew(said.id, box, problem.code)
+        elif problem.status in (429, 503):
             await asyncio.sleep(problem.retry_after or _FIRST_PAUSE_SECONDS)
-            await self._ask(said.id, subscription)
+            await self._send(_subscribe(said.id, box))
         else:
-            del self._subscriptions[said.id]
-            subscription.fail(Refusal(problem))
+            del self._boxes[said.id]
+            box.end(Refusal(problem))
+
+    async def _begin_anew(self, number: int, box: Mailbox[Any], code: str) -> None:
+        """What was missed is not at hand any more. Trades are still to be read; orders come as a snapshot."""
+        position = box.position
+        if position.channel == "trades" and code == "gap" and position.after is not None:
+            for trade in await self._trades_after(position.fields.get("symbol"), position.after):
+                message = TradeMessage(channel="trades", type="update", trade=trade)
+                position.take(message)
+                await self._put(box, message)
+        else:
+            log.warning("%s of the stream begin anew: %s", position.channel, code)
+            position.begin_anew()
+        await self._send(_subscribe(number, box))
+
+
+def tls_context(verify: ssl.SSLContext | bool) -> ssl.SSLContext | None:
+    """As httpx has it: None is the usual way to judge a certificate."""
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    if verify:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _subscribe(number: int, box: Mailbox[Any]) -> Json:
+    return {"id": number, "op": "subscribe", **box.position.request()}
+
+
+def _unsubscribe(box: Mailbox[Any]) -> Json:
+    return {"op": "unsubscribe", "channel": box.position.channel, **box.position.fields}

@@ -68,6 +68,10 @@ class Position:
     def _is_whole_or_trades(self) -> bool:
         return self._is_whole or self.channel == "trades"
 
+    @property
+    def after(self) -> int | None:
+        return self._after
+
     def begin_anew(self) -> None:
         """What came after the position is no longer to be had."""
         self._after = self._after_index = None
