@@ -146,7 +146,7 @@ export class Candles {
   }
 
   colors() {
-    const style = getComputedStyle(document.documentElement);
+    const style = getComputedStyle(document.body);
     const of = (name) => style.getPropertyValue(`--${name}`).trim();
     this.#palette = { bid: of("bid"), ask: of("ask"), bidSoft: of("bid-chart"), askSoft: of("ask-chart") };
     const line = of("line-soft");

@@ -37,7 +37,7 @@ export class DepthChart {
   }
 
   #readColors() {
-    const style = getComputedStyle(document.documentElement);
+    const style = getComputedStyle(document.body);
     const of = (name) => style.getPropertyValue(`--${name}`).trim();
     this.#colors = {
       bid: of("bid"),

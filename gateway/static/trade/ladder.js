@@ -31,6 +31,7 @@ export class Ladder {
   #grouping = byId("grouping");
   #best = byId("spread-last");
   #spread = byId("spread-width");
+  #percent = byId("spread-percent");
   #book = null;
   #step = 1;
   #scale = null;
@@ -105,8 +106,8 @@ export class Ladder {
     setAttribute(this.#best, "data-side", this.#lastPrice.side);
     const both = bids.length > 0 && asks.length > 0;
     const width = both ? asks.prices[0] - bids.prices[0] : null;
-    const percent = both ? ` (${((100 * width) / asks.prices[0]).toFixed(2)}%)` : "";
-    setText(this.#spread, width === null ? "–" : `${tick.format(width)}${percent}`);
+    setText(this.#spread, width === null ? "–" : tick.format(width));
+    setText(this.#percent, width === null ? "" : ` ${((100 * width) / asks.prices[0]).toFixed(3)}%`);
   }
 
   #clicked(side, event) {

@@ -1,7 +1,7 @@
 // Own open orders, each with Amend and Cancel. Amending happens in the row; a row that is being amended is left alone by
 // what comes in, but for what was filled.
 
-import { shortened, trimmed } from "./decimals.js";
+import { trimmed } from "./decimals.js";
 import { byId, clockTime, element, setText } from "./dom.js";
 import { drawing } from "./frames.js";
 import { checkAmendment } from "./order_rules.js";
@@ -145,7 +145,6 @@ class OrderRow {
       type: cell("type"),
       price: cell("price"),
       quantity: cell("quantity"),
-      filled: cell("filled"),
     };
     this.#edit = element("button", { type: "button", onclick: () => this.#beginAmending() }, "Amend");
     this.#cancel = element("button", { type: "button", onclick: cancel }, "Cancel");
@@ -170,17 +169,16 @@ class OrderRow {
 
   update(order) {
     this.order = order;
-    const { time, symbol, side, type, price, quantity, filled } = this.#cells;
+    const { time, symbol, side, type, price, quantity } = this.#cells;
     setText(time, clockTime(order.created_at));
     setText(symbol.firstElementChild, order.symbol);
     setText(side, order.side === "buy" ? "Buy" : "Sell");
     this.node.dataset.side = order.side;
     setText(type, kindOf(order));
-    type.title = `${order.time_in_force}${order.post_only ? ", post-only" : ""}`;
-    setText(filled, shortened(trimmed(order.filled_quantity), 6));
+    type.title = describe(order);
     if (this.#inputs !== null) return;
-    setText(price, priceOf(order));
-    setText(quantity, trimmed(order.quantity));
+    setText(price, order.price ?? "market");
+    setText(quantity, quantityOf(order));
   }
 
   #beginAmending() {
@@ -196,9 +194,8 @@ class OrderRow {
       return inputs[name];
     };
     const { order } = this;
-    const waits = order.stop_price !== null && !order.triggered;
     const prices = [];
-    if (waits) prices.push(input("stop_price", "Stop price", order.stop_price));
+    if (waits(order)) prices.push(input("stop_price", "Stop price", order.stop_price));
     if (order.price !== null) prices.push(input("price", "Price", order.price));
     this.#cells.price.replaceChildren(...prices);
     this.#cells.quantity.replaceChildren(input("quantity", "Quantity", trimmed(order.quantity)));
@@ -247,15 +244,29 @@ class OrderRow {
   }
 }
 
+const waits = (order) => order.stop_price !== null && !order.triggered;
+
 function kindOf(order) {
-  const kind = { limit: "Limit", market: "Market", stop: "Stop", stop_limit: "Stop limit" }[order.type];
-  const more = [order.post_only && "post", order.display_quantity !== null && "iceberg"].filter(Boolean);
-  const time = order.time_in_force === "GTC" ? "" : ` ${order.time_in_force}`;
-  return `${kind}${time}${more.map((each) => ` ${each}`).join("")}`;
+  if (waits(order)) return `Stop ${order.side === "buy" ? "≥" : "≤"} ${order.stop_price}`;
+  const more = [
+    order.time_in_force === "GTC" ? null : order.time_in_force,
+    order.post_only ? "post-only" : null,
+    order.display_quantity === null ? null : "iceberg",
+  ].filter((each) => each !== null);
+  return more.length === 0 ? "Limit" : more.join(" ");
 }
 
-function priceOf(order) {
-  if (order.stop_price === null || order.triggered) return order.price ?? "market";
-  const sign = order.side === "buy" ? "≥" : "≤";
-  return order.price === null ? `${sign} ${order.stop_price}` : `${order.price} ${sign} ${order.stop_price}`;
+/** All of it, for who looks twice. */
+function describe(order) {
+  const parts = [order.type.replace("_", " "), order.time_in_force, `placed ${clockTime(order.created_at)}`];
+  if (order.post_only) parts.push("post-only");
+  if (order.display_quantity !== null) parts.push(`shows ${trimmed(order.display_quantity)}`);
+  if (order.protection_price !== null) parts.push(`protected at ${order.protection_price}`);
+  if (order.expires_at !== null) parts.push(`until ${new Date(order.expires_at).toLocaleString("en-GB")}`);
+  return parts.join(", ");
+}
+
+function quantityOf(order) {
+  const quantity = trimmed(order.quantity);
+  return order.status === "partially_filled" ? `${trimmed(order.filled_quantity)} / ${quantity}` : quantity;
 }

@@ -7,6 +7,7 @@ import { TYPES, checkOrder, closedBecause } from "./order_rules.js";
 import { newClientOrderId } from "./rest.js";
 
 const OPTIONAL = ["price", "quantity", "notional", "stop_price", "display_quantity", "protection_price", "post_only"];
+const TEXTS = OPTIONAL.filter((name) => name !== "post_only");
 const TIMES = {
   GTC: "Good till canceled",
   IOC: "Immediate or cancel",
@@ -57,7 +58,7 @@ export class OrderForm {
     const isOther = this.#rules?.instrument.symbol !== rules.instrument.symbol;
     this.#rules = rules;
     if (isOther) {
-      for (const name of ["price", "stop_price", "protection_price", "notional"]) this.#controls[name].value = "";
+      for (const name of TEXTS) this.#controls[name].value = "";
       this.#touched.clear();
       this.say("");
     }
@@ -137,7 +138,7 @@ export class OrderForm {
     for (const name of OPTIONAL) this.#allow(name, kind.fields.includes(name));
     const time = this.#controls.time_in_force;
     const before = time.value;
-    time.replaceChildren(...kind.times.map((each) => element("option", { value: each }, `${each} · ${TIMES[each]}`)));
+    time.replaceChildren(...kind.times.map((each) => element("option", { value: each, title: TIMES[each] }, each)));
     time.value = kind.times.includes(before) ? before : kind.times[0];
     this.#touched.clear();
     this.#showErrors({});
@@ -151,7 +152,9 @@ export class OrderForm {
   }
 
   #changed(control) {
-    this.#allow("expires_at", this.#controls.time_in_force.value === "GTD");
+    const time = this.#controls.time_in_force;
+    time.title = TIMES[time.value];
+    this.#allow("expires_at", time.value === "GTD");
     if (control.name === "expires_at" || control.value !== "") this.#touched.add(control.name);
     if (this.#rules === null) return;
     const { errors } = checkOrder(this.#values(), this.#rules, Date.now());
