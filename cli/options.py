@@ -96,7 +96,7 @@ def moment(text: str, now: datetime, *, backwards: bool) -> datetime:
         if re.fullmatch(r"[0-9]+[smhd]", text):
             return now - duration(text) if backwards else now + duration(text)
         if re.fullmatch(r"[0-9]{1,2}:[0-9:.]+", text):
-            return datetime.combine(now.date(), time.fromisoformat(text.rjust(5, "0")), UTC)
+            return datetime.combine(now.date(), time.fromisoformat(f"0{text}" if text[1] == ":" else text), UTC)
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return datetime.combine(date.fromisoformat(text), time(), UTC)
         given = datetime.fromisoformat(text)

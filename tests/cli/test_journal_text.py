@@ -113,7 +113,9 @@ def test_an_all_or_nothing_batch_shows_its_items(journal: Journal) -> None:
 
 
 def test_what_administers(journal: Journal) -> None:
-    assert shown(journal)[0].startswith("  define instrument BTC-USD, tick size 0.01, lot size 0.001, min quantity 0.001")
+    assert shown(journal)[0].startswith(
+        "  define instrument BTC-USD, tick size 0.01, lot size 0.001, min quantity 0.001"
+    )
     journal.play(bid(9950, 1500, account="anna"))
     journal.play(CancelOrders(accounts=("ben",), symbol="BTC-USD", side=Side.BUY))
     assert shown(journal)[0] == "  cancel all buy orders of ben in BTC-USD"
