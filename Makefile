@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 (options: make up ARGS="--http-port 0")
 	@$(BIN)/pricetime up $(ARGS)
 
-test: $(READY) node ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
+test: $(READY) node prometheus ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY) ## format, lint, strict types, known vulnerabilities of dependencies, fast tests
@@ -92,6 +92,11 @@ tests/%/node_modules/.ready: tests/%/package-lock.json | $(READY)
 	@cd $(@D)/.. && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-fund --no-audit
 	@touch $@
 
+# Prometheus and promtool, for the tests of metrics and alerts: Debian's, unpacked and not installed
+.PHONY: prometheus
+prometheus:
+	@sh tests/observe/get-prometheus.sh
+
 clean: ## remove the environment, the data and everything built
-	rm -rf $(VENV) .pricetime build *.egg-info tests/*/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pricetime build *.egg-info tests/*/node_modules tests/observe/.prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

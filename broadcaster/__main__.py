@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from broadcaster.access import Doorkeeper
 from broadcaster.account_updates import AccountUpdates
@@ -16,6 +17,7 @@ from broadcaster.follower import beat, follow, refresh, show_books, show_tickers
 from broadcaster.live import Live
 from broadcaster.measures import of_broadcaster
 from broadcaster.messages import GoingAway
+from broadcaster.observed import ObservedTrading
 from broadcaster.recent_history import keep_recent_history
 from broadcaster.requests import answer_requests
 from broadcaster.server import BroadcastServer, create_server, limits
@@ -167,13 +169,22 @@ class _Counter:
         )
         await matcher.start()
         exchange, admission = _exchange(settings, live, connection, matcher), Admission(settings.requests_in_flight)
-        self._trading = Trading(live, exchange, matcher, settings.rate_limit, admission)
+        self._trading = self._observed_trading(live, exchange, matcher, settings.rate_limit, admission)
         self._watch(matcher, admission)
         doorkeeper = Doorkeeper(keys)
         limits = Limits(settings.ws_subscriptions, settings.ws_requests_per_second)
         keys.listeners.append(live.check_access)
         application.open_counter(Desk(self._trading, doorkeeper, limits))
         await first_of(matcher.run(), keys.run())
+
+    def _observed_trading(self, *parts: Any) -> Trading:
+        watched = self._watched
+        if not watched.shown.is_on and watched.traces is None:
+            return Trading(*parts)
+        trading = ObservedTrading(*parts)
+        trading.tracing = watched.traces
+        watched.shown.add(trading.measures)
+        return trading
 
     def _watch(self, matcher: MatcherClient, admission: Admission) -> None:
         matcher.is_traced = self._watched.traces is not None

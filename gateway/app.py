@@ -42,7 +42,8 @@ def _on_exception(request: Request[Any, Any, Any], error: Exception) -> Response
 
 def mistake(scope: Any, error: Exception) -> Problem:
     """Of ours. What a client is told, while the log is told the rest."""
-    log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+    request = {"method": scope["method"], "path": scope["path"]}
+    log.error("%s %s failed", scope["method"], scope["path"], exc_info=error, extra=request)
     detail = "The gateway made a mistake and has logged it. Whether a command was carried out, GET /orders tells."
     return Problem(code="internal_error", detail=detail)
 

@@ -171,7 +171,8 @@ class Dispatcher:
         except Declined as error:
             return problem_answer(error.problem)
         except Unreachable as error:
-            log.warning("command %s waits (%s)", command.command_id, error or type(error).__name__)
+            why, ids = error or type(error).__name__, {"command_id": command.command_id}
+            log.warning("command %s waits (%s)", command.command_id, why, extra=ids)
             attempt.uncertain = True
             return problem_answer(Problem(code="matcher_unavailable", detail="The broker cannot be asked."))
         except Exception:
@@ -237,7 +238,8 @@ def _result(command: DeferredCommand, answer: HttpAnswer) -> CommandResult:
 
 def _unreadable(delivery: Delivery, error: msgspec.MsgspecError) -> DeferredCommand:
     """A message that no version of this program wrote, as a command that is bound to fail."""
-    log.error("command %s cannot be read: %s", delivery.command_id, error)
+    ids = {"command_id": delivery.command_id}
+    log.error("command %s cannot be read: %s", delivery.command_id, error, extra=ids)
     return DeferredCommand(
         command_id=delivery.command_id,
         created_at=now(),
@@ -261,7 +263,8 @@ def _broken() -> HttpAnswer:
 
 
 def _given_up(command: DeferredCommand) -> HttpAnswer:
-    log.error("command %s is given up: gateways keep ending while they carry it out", command.command_id)
+    ids = {"command_id": command.command_id}
+    log.error("command %s is given up: gateways keep ending while they carry it out", command.command_id, extra=ids)
     return _problem(
         "internal_error",
         f"Carrying this out was begun {MAX_BEGUN} times, and the gateway ended each time. Whether it had an effect, "

@@ -69,7 +69,8 @@ async def write_commit(connection: Client, sequence: int, payload: bytes) -> Non
         if error is None:
             return
         if attempt in (1, 10) or attempt % 100 == 0:
-            log.warning("commit %d is not acknowledged yet (%s); trying again", sequence, error)
+            ids = {"journal_sequence": sequence}
+            log.warning("commit %d is not acknowledged yet (%s); trying again", sequence, error, extra=ids)
         await asyncio.sleep(_RETRY_SECONDS)
 
 

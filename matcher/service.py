@@ -138,7 +138,8 @@ async def _lead(
     watched.as_leader(matcher)
     matcher.list_default_instrument(settings)
     await matcher.announce()
-    log.info("serving from journal sequence %d as epoch %d", replay.chain.sequence, replay.chain.matcher_epoch)
+    sequence, epoch = replay.chain.sequence, replay.chain.matcher_epoch
+    log.info("serving from journal sequence %d as epoch %d", sequence, epoch, extra={"journal_sequence": sequence})
     await first_of(
         matcher.serve(stop),
         _recheck_on_reconnect(matcher, settings),
@@ -342,6 +343,8 @@ class Matcher:
                 self._writing_ticks = None
                 if self.observer is not None:
                     self.observer.end_write(self.sequencer.chain.time)
+                if log.isEnabledFor(logging.DEBUG):
+                    _log_commit(sealed, sealed.payload)
             else:
                 await self._confirm_end(sealed.sequence)
         except Fenced as error:
@@ -532,6 +535,11 @@ class Matcher:
         self.sequencer.inspect(waiter, question)
         self._work.set()
         return await waiter
+
+
+def _log_commit(sealed: Sealed, payload: bytes) -> None:
+    about = {"journal_sequence": sealed.sequence, "commands": sealed.commands, "bytes": len(payload)}
+    log.debug("commit %d: %d commands", sealed.sequence, sealed.commands, extra=about)
 
 
 def _find_order(engine: Engine, asked: OrderQuestion) -> dict[str, object]:

@@ -152,6 +152,8 @@ BROADCASTER_CAUGHT_UP = gauge("broadcaster_caught_up", "1 once the journal as it
 BROADCASTER_DELAY = histogram(
     "broadcaster_commit_to_client_seconds", "Age of a commit when it has been written to the clients"
 )
+BROADCASTER_SECONDS = histogram("broadcaster_request_seconds", "How long an order by WebSocket took", "operation")
+BROADCASTER_DECLINED = counter("broadcaster_declined_total", "Orders by WebSocket that were declined", "code")
 BROADCASTER_CLIENTS = gauge("broadcaster_clients", "WebSocket clients", "path")
 BROADCASTER_SUBSCRIPTIONS = gauge("broadcaster_subscriptions", "Subscriptions of clients of /ws", "channel")
 BROADCASTER_DROPPED = counter("broadcaster_dropped_clients_total", "Clients that were told to go", "code")
