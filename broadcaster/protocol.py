@@ -6,11 +6,13 @@ Whatever has the wrong shape is declined here, with the words that REST has for 
 import re
 from typing import Any
 
-from msgspec import UNSET, Struct
+import msgspec
+from msgspec import UNSET, Raw, Struct
 
 from broadcaster.messages import RequestId
 from contracts.candles import INTERVALS
 from entry.bodies import Fields, Number, missing, read_object, text, wrong_type
+from entry.plain_orders import NOTHING, PlainOrder, is_whole_truth, of_raw, quotation_marks
 from entry.problems import Declined, declined, quoted
 from entry.stream_codes import StreamDeclined
 
@@ -79,6 +81,57 @@ def read_request(message: bytes) -> Request:
     except (Declined, StreamDeclined) as error:
         raise Unreadable(error, request_id) from None
     return Request(op, body, len(message), request_id)
+
+
+class PlainPlace(PlainOrder, tag_field="op", tag="place"):
+    id: Raw = NOTHING
+
+
+class PlainCancel(Struct, forbid_unknown_fields=True, tag_field="op", tag="cancel"):
+    order_id: int
+    id: Raw = NOTHING
+
+
+PlainRequest = PlainPlace | PlainCancel
+"""What programs send most, decoded straight into structs. `id` as it was written."""
+
+_decode_plain = msgspec.json.Decoder(PlainRequest).decode
+_OP = 4
+_ORDER_ID = 2
+"""Quotation marks of these fields."""
+
+
+def read_plain(message: bytes) -> PlainRequest | None:
+    """The request; None if there is anything unusual about it, which `read_request` is to judge."""
+    try:
+        request = _decode_plain(message)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    marks = _OP
+    if request.id is not NOTHING:
+        if not _is_plain_id(bytes(request.id)):
+            return None
+        marks += of_raw(request.id)
+    if type(request) is PlainPlace:
+        marks += quotation_marks(request)
+    elif 1 <= request.order_id <= MAX_SEQUENCE:
+        marks += _ORDER_ID
+    else:
+        return None
+    return request if is_whole_truth(message, marks) else None
+
+
+def request_id_of(written: bytes) -> RequestId:
+    """From what a plain request has for an id."""
+    found: RequestId = msgspec.json.decode(written, type=int | str) if written else UNSET
+    return found
+
+
+def _is_plain_id(written: bytes) -> bool:
+    """Whether an answer may repeat it as it is."""
+    if written.isdigit():
+        return len(written) <= 18
+    return written[:1] == b'"' and len(written) <= 66 and written.isascii() and written.decode().isprintable()
 
 
 def _request_id(value: object) -> RequestId:

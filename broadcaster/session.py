@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -14,13 +15,14 @@ from broadcaster.access import Doorkeeper
 from broadcaster.connection import Connection
 from broadcaster.feed import Farewell, Gap, frame
 from broadcaster.live import Live
-from broadcaster.messages import ErrorMessage, RequestId, Subscribed, encode
-from broadcaster.protocol import Request, Unreadable, Wanted
+from broadcaster.messages import ErrorMessage, OrderAnswer, RequestId, Subscribed, encode
+from broadcaster.protocol import PlainPlace, PlainRequest, Request, Unreadable, Wanted, request_id_of
 from broadcaster.streams import BookTooLarge, orders_snapshot
-from broadcaster.trading import Traded, Trading
+from broadcaster.trading import Trading
 from contracts.keys import Access, Scope, TokenBucket
-from contracts.views import format_time
+from contracts.views import OrderView, format_time
 from entry.commands import valid_account
+from entry.exchange import Done
 from entry.keys import microseconds
 from entry.permissions import not_covered, require
 from entry.problems import Declined, declined, quoted
@@ -108,8 +110,11 @@ class Session:
         self._told = 0
         self._placed: set[int] = set()
         self._running: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._in_flight = 0
+        self._one_less: asyncio.Future[None] | None = None
+        self._is_busy = False
         connection.on_ready = self._on_ready
+        connection.take_texts(self.take)
 
     # To the client
 
@@ -148,14 +153,32 @@ class Session:
 
     # From the client
 
+    def take(self, message: bytes) -> bool:
+        """Whether it was a plain request and there was nothing to wait for: then it is begun. Else `handle` it."""
+        if self._is_busy or self._in_flight >= MAX_IN_FLIGHT or not self.connection.is_ready():
+            return False
+        request = protocol.read_plain(message)
+        return request is not None and self._begin(request, len(message))
+
     async def handle(self, message: bytes | str) -> None:
         """One message. Waits while the client does not read its answers, or too many are still to come."""
-        await self.connection.writable.wait()
-        if isinstance(message, bytes):
-            self._refuse(StreamDeclined("not_text", "Send text frames: this was a binary one."))
-            return
+        self._is_busy = True
         try:
-            request = protocol.read_request(message.encode())
+            await self.connection.writable.wait()
+            if isinstance(message, bytes):
+                self._refuse(StreamDeclined("not_text", "Send text frames: this was a binary one."))
+            else:
+                await self._handle(message.encode())
+        finally:
+            self._is_busy = False
+
+    async def _handle(self, message: bytes) -> None:
+        if (plain := protocol.read_plain(message)) is not None:
+            await self._has_room()
+            if self._begin(plain, len(message)):
+                return
+        try:
+            request = protocol.read_request(message)
         except Unreadable as error:
             self._count_request()
             self._refuse(error.problem, error.id)
@@ -361,16 +384,61 @@ class Session:
         self.cancels_on_disconnect = protocol.enabled(request)
         self.tell(messages.CancelOnDisconnect(id=request.id, enabled=self.cancels_on_disconnect))
 
+    def _begin(self, request: PlainRequest, size: int) -> bool:
+        """Whether it was begun, or refused for what comes too fast. If not, nothing was done, nor counted."""
+        found = self._trading.plain_command(request, self.access)
+        if found is None or not self._trading.has_room(found[0]) or not self._count_request():
+            return False
+        command, instrument = found
+        written, is_place = bytes(request.id), isinstance(request, PlainPlace)
+
+        def told(answer: "Done[OrderView] | Exception") -> None:  # in quotes: else it is made anew each time
+            self._left()
+            if isinstance(answer, Exception):
+                self._failed(answer, request_id_of(written))
+            else:
+                self._answered("placed" if is_place else "canceled", answer, written)
+
+        try:
+            self._trading.charge(1, self.access)
+            self._trading.begin(command, instrument, size, self.access, told)
+        except (Declined, StreamDeclined) as error:
+            self._refuse(error, request_id_of(written))
+        else:
+            self._in_flight += 1
+        return True
+
+    def _answered(self, kind: Literal["placed", "canceled"], done: Done[OrderView], request_id: bytes) -> None:
+        """`request_id` as it was written, empty if there is none."""
+        self._note(done.sequence, (done.view.order_id,) if kind == "placed" else ())
+        answer = encode(OrderAnswer(type=kind, order=done.view, sequence=done.sequence, replayed=done.replayed))
+        if request_id:
+            answer = b'{"id":%b,%b' % (request_id, answer[1:])
+        self.connection.write_soon(frame(answer))
+
+    async def _has_room(self) -> None:
+        while self._in_flight >= MAX_IN_FLIGHT:
+            await self._until_one_less()
+
+    async def _until_one_less(self) -> None:
+        if self._one_less is None:
+            self._one_less = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._one_less)
+
+    def _left(self) -> None:
+        """One more is answered."""
+        self._in_flight -= 1
+        if self._one_less is not None:
+            self._one_less.set_result(None)
+            self._one_less = None
+
     async def _trade(self, request: Request) -> None:
         """Begin with it, and go on to the next message: answers come as they come."""
         require(self.access, Scope.TRADE)
         self._trading.check_rate(request, self.access)
-        await self._room.acquire()
-        try:
-            leave = self._trading.let_in(request)
-        except Declined:
-            self._room.release()
-            raise
+        await self._has_room()
+        leave = self._trading.let_in(request)
+        self._in_flight += 1
         task = asyncio.create_task(self._traded(request, self.access, leave))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -378,22 +446,26 @@ class Session:
     async def _traded(self, request: Request, access: Access, leave: Callable[[], None]) -> None:
         try:
             traded = await self._trading.carry_out(request, access)
-        except (Declined, StreamDeclined) as error:
-            self._refuse(error, request.id)
-        except Exception:
-            log.exception("a request over WebSocket failed")
-            problem = internal_error("The broadcaster made a mistake and has logged it.")
-            self.tell(ErrorMessage(id=request.id, problem=problem))
+        except Exception as error:
+            self._failed(error, request.id)
         else:
-            self._note(traded)
+            self._note(traded.sequence, traded.placed)
             self.tell(replace(traded.answer, id=request.id))
         finally:
             leave()
-            self._room.release()
+            self._left()
 
-    def _note(self, traded: Traded) -> None:
-        self._told = max(self._told, traded.sequence)
-        self._placed |= set(traded.placed)
+    def _failed(self, error: Exception, request_id: RequestId) -> None:
+        if isinstance(error, Declined | StreamDeclined):
+            self._refuse(error, request_id)
+            return
+        log.error("a request over WebSocket failed", exc_info=error)
+        problem = internal_error("The broadcaster made a mistake and has logged it.")
+        self.tell(ErrorMessage(id=request_id, problem=problem))
+
+    def _note(self, sequence: int, placed: Collection[int]) -> None:
+        self._told = max(self._told, sequence)
+        self._placed.update(placed)
         if len(self._placed) > self._prune_at:
             orders = self._live.market.orders
             self._placed = {each for each in self._placed if each > orders.last_order_id or orders.get(each)}
@@ -410,8 +482,8 @@ class Session:
         self._trading.spawn(self._finish())
 
     async def _finish(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._in_flight:
+            await self._until_one_less()
         if self.cancels_on_disconnect and self._placed:
             await self._trading.cancel_for_good(self._placed, self._told)
 

@@ -13,14 +13,14 @@ from msgspec import Struct
 
 from broadcaster.live import Live
 from broadcaster.messages import BatchAnswer, CanceledAll, CanceledAllAfter, OrderAnswer, open_order_view, order_update
-from broadcaster.protocol import Request
+from broadcaster.protocol import PlainPlace, PlainRequest, Request
 from contracts.keys import Access
-from contracts.messages import CancelOrder, Refusal, RejectReason
+from contracts.messages import CancelOrder, OrderCommand, Refusal, RejectReason
 from contracts.views import Instrument, OrderView
 from entry.admission import Admission, Kind, overloaded, weight_of
 from entry.bodies import text
 from entry.commands import account_name
-from entry.exchange import Done, Exchange
+from entry.exchange import Done, Exchange, Told
 from entry.instruments import Instruments
 from entry.keys import RateLimits, microseconds
 from entry.matcher_client import MatcherClient
@@ -111,8 +111,12 @@ class Trading:
 
     def check_rate(self, request: Request, access: Access) -> None:
         """Raises StreamDeclined if the key has asked for too much; a batch counts as many requests as it has items."""
+        self.charge(_cost(request), access)
+
+    def charge(self, cost: int, access: Access) -> None:
+        """The same for a number of requests."""
         bucket = None if access.key_id is None else self._rates.bucket(access, "")
-        cost, now = _cost(request), microseconds()
+        now = microseconds()
         if bucket is not None and not bucket.take(cost, now):
             wait = bucket.seconds_until(cost, now)
             raise StreamDeclined(
@@ -126,6 +130,32 @@ class Trading:
         if not self._admission.enter(kind, weight):
             raise overloaded(self._admission.retry_after(time.monotonic()))
         return lambda: self._admission.leave(kind, weight)
+
+    # Plain requests, which need no task
+
+    def plain_command(self, request: PlainRequest, access: Access) -> tuple[OrderCommand, Instrument | None] | None:
+        """None if it is to go the general way."""
+        if isinstance(request, PlainPlace):
+            return self._exchange.plain_order(request, access)
+        return (CancelOrder(request.order_id, access.visible_accounts), None) if access.may_trade_any else None
+
+    def has_room(self, command: OrderCommand) -> bool:
+        return self._admission.has_room(_kind(command))
+
+    def begin(
+        self, command: OrderCommand, instrument: Instrument | None, size: int, access: Access, tell: Told
+    ) -> None:
+        """For one that there is room for. Raises Declined: nothing was done."""
+        kind, weight, admission = _kind(command), weight_of(size), self._admission
+
+        def told(answer: "Done[OrderView] | Exception") -> None:  # in quotes: else it is made anew each time
+            admission.leave(kind, weight)
+            tell(answer)
+
+        self._exchange.begin(command, instrument, access, told)
+        admission.enter(kind, weight)
+
+    # All others
 
     async def carry_out(self, request: Request, access: Access) -> Traded:
         """Raises Declined."""
@@ -203,6 +233,10 @@ class Trading:
             return False
         result = decided.result
         return not isinstance(result, Refusal) or result.reason is RejectReason.UNKNOWN_ORDER
+
+
+def _kind(command: OrderCommand) -> Kind:
+    return Kind.CANCEL if type(command) is CancelOrder else Kind.ORDER
 
 
 def _order(kind: Any, done: Done[OrderView], placed: tuple[int, ...] = ()) -> Traded:

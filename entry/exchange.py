@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from contracts.keys import OPEN, Access, Scope
 from contracts.messages import (
@@ -17,6 +18,7 @@ from contracts.messages import (
     OrderCommand,
     OrdersCanceled,
     Outcome,
+    PlaceOrder,
     Refusal,
     Repeated,
 )
@@ -30,13 +32,14 @@ from contracts.views import (
     format_time,
     instrument_view,
 )
-from entry import administration, batches, commands
+from entry import administration, batches, commands, plain_orders
 from entry.batches import Prepared
 from entry.bodies import Body, Fields, flag, read_fields
 from entry.first_answers import ReadCommit, of_placed, same_batch
 from entry.instruments import Instruments
 from entry.matcher_client import Decided, MatcherClient
 from entry.permissions import require, trading_account
+from entry.plain_orders import PlainOrder
 from entry.position import Position
 from entry.problems import Declined
 from entry.refusals import done_but_not_shown, first_answer_unreadable, name_not_found, not_listed, of_item, refused
@@ -59,8 +62,7 @@ FindNamed = Callable[[str, str], Awaitable[int | None]]
 """The id of an account's newest order with a client order id. Raises Declined when the history cannot be asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[_View_co]):
+class Done(Struct, Generic[_View_co], frozen=True):
     """A command carried out: what it led to, and the journal sequence that holds it.
 
     `replayed`: it was carried out before, and this is what was answered then.
@@ -71,9 +73,12 @@ class Done(Generic[_View_co]):
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listed(Done[InstrumentView]):
+class Listed(Done[InstrumentView], frozen=True):
     is_new: bool = False
+
+
+Told = Callable[[Done[OrderView] | Exception], None]
+"""Is given an answer; or the Declined that would have been raised, or another exception, which is a mistake here."""
 
 
 class Exchange:
@@ -97,18 +102,27 @@ class Exchange:
         self._default_symbol = default_symbol
         self._find_named = find_named
         self._read_commit = read_commit
+        self._concluding: set[asyncio.Task[None]] = set()
 
     # One order
 
     async def place(self, body: Body, access: Access = OPEN, *, idempotency_key: str | None = None) -> Done[OrderView]:
+        found = self._plain(body, access) if idempotency_key is None and isinstance(body, bytes) else None
+        command, instrument = found or await self._general(body, access, idempotency_key)
+        decided = await self._submission.submit(command, instrument, access)
+        return await self._order(command, decided, instrument)
+
+    def _plain(self, body: bytes, access: Access) -> tuple[PlaceOrder, Instrument] | None:
+        order = plain_orders.read_plain_order(body)
+        return None if order is None else self.plain_order(order, access)
+
+    async def _general(self, body: Body, access: Access, idempotency_key: str | None) -> tuple[PlaceOrder, Instrument]:
         fields = read_fields(body, commands.PLACE_FIELDS)
         if idempotency_key is not None:
             fields = commands.with_key(fields, idempotency_key)
         symbol = commands.order_symbol(fields, self._default_symbol)
         instrument = self._instruments.known(symbol) or await self._instruments.get(symbol)
-        command = commands.place_order(fields, instrument, access)
-        decided = await self._submission.submit(command, instrument, access)
-        return await self._order(command, decided, instrument)
+        return commands.place_order(fields, instrument, access), instrument
 
     async def cancel(self, order_id: int, access: Access = OPEN) -> Done[OrderView]:
         require(access, Scope.TRADE)
@@ -150,6 +164,80 @@ class Exchange:
     ) -> Done[OrderView]:
         fields = read_fields(body, commands.AMEND_FIELDS)
         return await self._amend(await self._order_named(client_order_id, account, access), fields, access)
+
+    # One order, without a task that waits for it
+
+    def plain_order(self, order: PlainOrder, access: Access) -> tuple[PlaceOrder, Instrument] | None:
+        """None if it is to go the general way."""
+        instrument = self._instruments.known(self._default_symbol if order.symbol is None else order.symbol)
+        command = None if instrument is None else plain_orders.command_of(order, instrument, access)
+        return None if command is None or instrument is None else (command, instrument)
+
+    def begin(self, command: OrderCommand, instrument: Instrument | None, access: Access, tell: Told) -> None:
+        """Carry out a command that is made already; `tell` is given the answer. Raises Declined: nothing was sent."""
+        sent_after = self._position.told
+
+        def decided(decision: "Decided | Declined") -> None:  # in quotes: else it is made anew each time
+            try:
+                answer = self._answer_at_once(command, decision, instrument)
+            except Exception as error:
+                tell(error)
+                return
+            if answer is not None:
+                tell(answer)
+            else:
+                self._conclude_later(command, decision, instrument, access, sent_after, tell)
+
+        self._matcher.begin(command, decided)
+
+    def _answer_at_once(
+        self, command: OrderCommand, decision: Decided | Declined, instrument: Instrument | None
+    ) -> Done[OrderView] | None:
+        """Of what was done and is to be shown as it is: nearly always."""
+        if not isinstance(decision, Decided) or not isinstance(decision.result, Outcome):
+            return None
+        events, part = decision.result.events, decision.part
+        if instrument is None:
+            first = events[0]
+            assert isinstance(first, OrderCanceled | OrderAmended)
+            instrument = self._instruments.known(first.order.symbol)
+        if instrument is None:
+            return None
+        self._position.tell(part.sequence)
+        return Done(answer_view(part, command, events, instrument), part.sequence)
+
+    def _conclude_later(
+        self,
+        command: OrderCommand,
+        decision: Decided | Declined,
+        instrument: Instrument | None,
+        access: Access,
+        sent_after: int,
+        tell: Told,
+    ) -> None:
+        async def conclude() -> None:
+            try:
+                answer = await self._concluded(command, decision, instrument, access, sent_after)
+            except Exception as error:
+                tell(error)
+            else:
+                tell(answer)
+
+        task = asyncio.create_task(conclude())
+        self._concluding.add(task)
+        task.add_done_callback(self._concluding.discard)
+
+    async def _concluded(
+        self,
+        command: OrderCommand,
+        decision: Decided | Declined,
+        instrument: Instrument | None,
+        access: Access,
+        sent_after: int,
+    ) -> Done[OrderView]:
+        decided = self._submission.decided(command, decision, sent_after)
+        accepted = await self._submission.accepted(command, decided, instrument, access)
+        return await self._order(command, accepted, instrument)
 
     # Many orders
 

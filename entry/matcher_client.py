@@ -10,11 +10,12 @@ up the result is unknown.
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -51,8 +52,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """The result of one command, and the part of the answer that carries its journal sequence and time.
 
     `retried`: it may have been carried out once before, by an attempt that got no answer.
@@ -65,10 +65,13 @@ class Decided:
     """Of a retried one: the journal sequence that its sender knew before the first attempt."""
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+Told = Callable[[Decided | Declined], None]
+"""Is given a decision, or why there is none."""
+
+
+class _Waiting(Struct, eq=False):
     command: ClientCommand
-    decided: "asyncio.Future[Decided]"
+    tell: Told
     send_by: float
     give_up: float = math.inf
     """When to stop waiting for an answer, once it was sent."""
@@ -80,14 +83,13 @@ class _Waiting:
     """The last request that it was sent with."""
     span: Any = None
     """Of the trace that it belongs to, if to any."""
+    is_settled: bool = False
+    """Told, or nobody waits any more."""
 
-    def settle(self, decided: Decided) -> None:
-        if not self.decided.done():
-            self.decided.set_result(decided)
-
-    def fail(self, problem: Declined) -> None:
-        if not self.decided.done():
-            self.decided.set_exception(problem)
+    def settle(self, decision: Decided | Declined) -> None:
+        if not self.is_settled:
+            self.is_settled = True
+            self.tell(decision)
 
 
 @dataclass(slots=True)
@@ -154,7 +156,7 @@ class MatcherClient:
     async def submit(self, command: ClientCommand) -> Decided:
         """The matcher's decision, durable. Raises Declined: overloaded, matcher_unavailable or result_unknown."""
         self._check_room((command,))
-        waiting = self._waiting(command)
+        decided, waiting = self._awaited(command)
         self._count += 1
         try:
             if self._sent:
@@ -162,9 +164,28 @@ class MatcherClient:
                 self._work.set()
             else:
                 await self._send([waiting])  # alone: a turn of the event loop sooner than by way of `run`
-            return await waiting.decided
+            return await decided
         finally:
+            waiting.is_settled = True
             self._count -= 1
+
+    def begin(self, command: ClientCommand, tell: Told) -> None:
+        """As `submit`, for one who does not wait: `tell` is given the decision. Raises Declined if there will be none.
+
+        Nothing is sent before the next turn of the event loop.
+        """
+        self._check_room((command,))
+        self._count += 1
+
+        def told(decision: "Decided | Declined") -> None:  # in quotes: else it is made anew each time
+            self._count -= 1
+            try:
+                tell(decision)
+            except Exception:
+                log.exception("a decision could not be told")  # those of others still are
+
+        self._pending.append(self._waiting(command, told))
+        self._work.set()
 
     async def submit_all(self, commands: Sequence[ClientCommand]) -> list[Decided | Declined]:
         """The decision on each command, or why there is none. They go out in one request, in this order.
@@ -172,12 +193,15 @@ class MatcherClient:
         At most MAX_COMMANDS. Raises Declined (overloaded) when nothing of it was sent.
         """
         self._check_room(commands)
-        batch = [self._waiting(command) for command in commands]
+        awaited = [self._awaited(command) for command in commands]
+        batch = [waiting for _, waiting in awaited]
         self._count += len(batch)
         try:
             await self._send(batch)
-            decisions = await asyncio.gather(*(waiting.decided for waiting in batch), return_exceptions=True)
+            decisions = await asyncio.gather(*(decided for decided, _ in awaited), return_exceptions=True)
         finally:
+            for waiting in batch:
+                waiting.is_settled = True
             self._count -= len(batch)
         return [_decided_or_declined(decision) for decision in decisions]
 
@@ -190,8 +214,21 @@ class MatcherClient:
         if not cancels_alone or self._count + len(commands) > self._max_waiting * CANCEL_ROOM:
             raise _overloaded("as many commands already wait for an answer as may")
 
-    def _waiting(self, command: ClientCommand) -> _Waiting:
-        waiting = _Waiting(command, self._loop.create_future(), self._loop.time() + self._timeout)
+    def _awaited(self, command: ClientCommand) -> "tuple[asyncio.Future[Decided], _Waiting]":
+        decided: asyncio.Future[Decided] = self._loop.create_future()
+
+        def tell(decision: "Decided | Declined") -> None:
+            if decided.done():
+                return
+            if isinstance(decision, Declined):
+                decided.set_exception(decision)
+            else:
+                decided.set_result(decision)
+
+        return decided, self._waiting(command, tell)
+
+    def _waiting(self, command: ClientCommand, tell: Told) -> _Waiting:
+        waiting = _Waiting(command, tell, self._loop.time() + self._timeout)
         if self.is_traced:
             waiting.span = current.get()
         return waiting
@@ -204,7 +241,7 @@ class MatcherClient:
                 await self._work.wait()
                 self._work.clear()
                 pending, self._pending = self._pending, []
-                for batch in batches([waiting for waiting in pending if not waiting.decided.done()]):
+                for batch in batches([waiting for waiting in pending if not waiting.is_settled]):
                     await self._send(batch)
         finally:
             ticking.cancel()
@@ -319,16 +356,16 @@ class MatcherClient:
         late = [token for token, sent in self._sent.items() if sent.give_up <= now]
         for token in late:
             batch = self._sent.pop(token).batch
-            self.unknown += sum(not waiting.decided.done() for waiting in batch)
+            self.unknown += sum(not waiting.is_settled for waiting in batch)
             _fail(batch, _result_unknown())
         for waiting in self._unsent:
             if waiting.attempts == 0 and waiting.send_by <= now:
                 self.unavailable += 1
-                waiting.fail(_unavailable())
+                waiting.settle(_unavailable())
             elif waiting.attempts and waiting.give_up <= now:
                 self.unknown += 1
-                waiting.fail(_result_unknown())
-        self._unsent = [waiting for waiting in self._unsent if not waiting.decided.done()]
+                waiting.settle(_result_unknown())
+        self._unsent = [waiting for waiting in self._unsent if not waiting.is_settled]
 
 
 def batches(pending: list[_Waiting]) -> Iterator[list[_Waiting]]:
@@ -363,7 +400,7 @@ def _decided_or_declined(decision: Decided | BaseException) -> Decided | Decline
 
 def _fail(batch: Iterable[_Waiting], problem: Declined) -> None:
     for waiting in batch:
-        waiting.fail(problem)
+        waiting.settle(problem)
 
 
 def _turned_away(refused: RequestRefused) -> Declined:

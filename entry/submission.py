@@ -1,7 +1,8 @@
 """One command to the matcher and its decision: outcomes come back, everything else is raised as a problem."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from contracts.keys import OPEN, Access
 from contracts.messages import (

@@ -39,6 +39,7 @@ PURE_CORE = {
     "entry/bodies.py",
     "entry/commands.py",
     "entry/permissions.py",
+    "entry/plain_orders.py",
     "entry/problems.py",
     "entry/refusals.py",
     "entry/values.py",

@@ -46,7 +46,7 @@ def test_every_command_is_in_one_request_of_its_kind(runs: list[tuple[bool, int]
         CancelOrder(number) if cancel else PLACE for cancel, count in runs for number in range(count)
     ]
     loop = asyncio.new_event_loop()
-    pending = [_Waiting(command, loop.create_future(), 0) for command in commands]
+    pending = [_Waiting(command, lambda _: None, 0) for command in commands]
     loop.close()
     requests = list(batches(pending))
     for request in requests:
@@ -86,7 +86,7 @@ def test_of_every_command_is_said_whether_it_is_safe_to_repeat() -> None:
 
 def test_mass_cancelations_have_the_room_of_cancels() -> None:
     loop = asyncio.new_event_loop()
-    pending = [_Waiting(command, loop.create_future(), 0) for command in (PLACE, CancelOrders(), CancelOrder(1))]
+    pending = [_Waiting(command, lambda _: None, 0) for command in (PLACE, CancelOrders(), CancelOrder(1))]
     loop.close()
     assert list(batches(pending)) == [pending[1:], pending[:1]]
 
