@@ -3,7 +3,7 @@
 Of ten changes eight give a level another quantity, one is a trade at the best price, one belongs to a move: the best
 level of one side goes, the other side gets one at its price, and the far ends follow, so that the book keeps its size
 while the price wanders. Moves and quantities come from a seed; everything is sent over one connection to /ws, on
-schedule, without waiting for answers.
+schedule; what builds on another request is sent when that one is answered.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ MAKER, TAKER = "page-maker", "page-taker"
 _FIRST_PRICE = 10_000
 """In ticks, as all prices here; prices have two decimals."""
 _LOTS = (100_000, 999_000)
+APART = 10
+"""At most so many requests are sent before the oldest of them is answered."""
 _AT_ONCE = 100
 """Orders of a batch that fills the book."""
 
@@ -41,6 +43,8 @@ class Wandering:
     """Price and the order's name, the best first."""
     asks: deque[tuple[int, str]] = field(default_factory=deque)
     _named: int = 0
+    _fresh: deque[str] = field(default_factory=lambda: deque(maxlen=2))
+    """The orders placed last: whether the exchange knows them already is not sure."""
 
     def fill(self) -> list[Request]:
         """The orders that make the book."""
@@ -51,17 +55,20 @@ class Wandering:
         return [self._place(side, price, name) for side, book in sides for price, name in book]
 
     def changes(self) -> Iterator[Request]:
-        """Requests without end, each of which changes one level."""
+        """Requests without end, each of which changes one level. One that builds on an earlier one comes at least
+        `APART` after it."""
         while True:
-            for _ in range(32):
-                yield self._resize()
-            for _ in range(4):
+            for step in self._move():
+                for _ in range(APART - 2):
+                    yield self._resize()
                 yield self._trade()
-            yield from self._move()
+                yield step
 
     def _resize(self) -> Request:
-        _, name = self.chance.choice(self.chance.choice((self.bids, self.asks)))
-        return {"op": "amend", "account": MAKER, "client_order_id": name, "quantity": self._quantity()}
+        while True:
+            _, name = self.chance.choice(self.chance.choice((self.bids, self.asks)))
+            if name not in self._fresh:
+                return {"op": "amend", "account": MAKER, "client_order_id": name, "quantity": self._quantity()}
 
     def _trade(self) -> Request:
         side, price = self.chance.choice((("buy", self.asks[0][0]), ("sell", self.bids[0][0])))
@@ -75,11 +82,15 @@ class Wandering:
         away_side, coming_side, step = ("sell", "buy", 1) if is_up else ("buy", "sell", -1)
         price, name = away.popleft()
         yield self._cancel(name)
-        coming.appendleft((price, self._name()))
+        coming.appendleft((price, self._fresh_name()))
         yield self._place(coming_side, *coming[0])
         yield self._cancel(coming.pop()[1])
-        away.append((away[-1][0] + step, self._name()))
+        away.append((away[-1][0] + step, self._fresh_name()))
         yield self._place(away_side, *away[-1])
+
+    def _fresh_name(self) -> str:
+        self._fresh.append(self._name())
+        return self._fresh[-1]
 
     def _name(self) -> str:
         self._named += 1
@@ -119,8 +130,15 @@ class Sent:
     """What became of the changes so far."""
 
     requests: int = 0
-    answers: int = 0
+    waiting: set[int] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def answers(self) -> int:
+        return self.requests - len(self.waiting)
+
+    def may_send(self) -> bool:
+        return not self.waiting or self.requests - min(self.waiting) < APART - 1
 
 
 async def send(ws: str, wandering: Wandering, rate: float, stop: threading.Event, sent: Sent) -> None:
@@ -130,12 +148,13 @@ async def send(ws: str, wandering: Wandering, rate: float, stop: threading.Event
         changes, started, first = wandering.changes(), time.monotonic(), sent.requests
         while not stop.is_set():
             due = first + int((time.monotonic() - started) * rate)
-            while sent.requests < due:
+            while sent.requests < due and sent.may_send():
                 sent.requests += 1
+                sent.waiting.add(sent.requests)
                 await socket.send(json.dumps({"id": sent.requests, **next(changes)}))
             await asyncio.sleep(1 / rate)
         async with asyncio.timeout(30):
-            while sent.answers < sent.requests:  # noqa: ASYNC110 (the other task counts them)
+            while sent.waiting:  # noqa: ASYNC110 (the other task counts them)
                 await asyncio.sleep(0.01)
         reading.cancel()
 
@@ -144,6 +163,6 @@ async def _count_answers(socket: websockets.ClientConnection, sent: Sent) -> Non
     async for text in socket:
         message = json.loads(text)
         if "id" in message:
-            sent.answers += 1
+            sent.waiting.discard(message["id"])
             if message["type"] == "error":
                 sent.refused[message["problem"]["code"]] += 1

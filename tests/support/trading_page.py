@@ -137,9 +137,17 @@ class Visit:
         self.page.locator(f"#symbol option[value='{symbol}']").wait_for(state="attached")
         self.at("symbol").select_option(symbol)
         if account is not None:
-            self.at("account").fill(account)
-            self.at("account").press("Enter")
+            self.trade_for(account)
         self.wait_until("live")
+
+    def trade_for(self, account: str) -> None:
+        self.at("account").fill(account)
+        self.at("account").press("Enter")
+
+    def clear_form(self) -> None:
+        """Nothing is left of the order before, whatever the type of the next."""
+        self.page.evaluate("document.getElementById('order-form').reset()")
+        self.control("type").dispatch_event("change")
 
     def wait_until(self, state: str) -> None:
         """Of the connection: live, stale, resyncing or offline."""
@@ -163,6 +171,11 @@ class Visit:
     def submit(self) -> None:
         self.submit_button().click()
 
+    def press(self, key: str) -> None:
+        """Of the page, not of a field that has the focus."""
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press(key)
+
     # What is judged
 
     def serious_findings(self) -> list[str]:
@@ -182,7 +195,7 @@ class Visit:
 
 @contextmanager
 def visiting(browser: Browser, http: str, screen: Screen, theme: Theme = "light", query: str = "") -> Iterator[Visit]:
-    context = new_context(browser, screen, theme, reduced_motion="reduce")
+    context = new_context(browser, screen, theme, reduced_motion="reduce", timezone_id="UTC")
     try:
         page = context.new_page()
         page.set_default_timeout(1000 * SECONDS)
