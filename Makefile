@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test package-test compose-test check audit fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
+.PHONY: up test package-test compose-test check audit reference tutorial fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -46,6 +46,15 @@ package-test: $(READY) ## install the wheel as people do (pip, pipx, uvx) where 
 
 compose-test: $(READY) ## docker compose for real, on an engine of its own; needs root and debootstrap (ARGS="--write")
 	$(BIN)/python -m tests.compose.run $(ARGS)
+
+reference: $(READY) ## write the pages that are made from the code anew: docs/reference, docs/cli.md
+	$(BIN)/python -m tools.reference --write
+	$(BIN)/python -m tools.rest_reference --write
+	$(BIN)/python -m tools.metrics_reference --write
+	$(BIN)/python -m tools.cli_reference --write
+
+tutorial: $(READY) ## paste the tutorial as somebody who has nothing yet: an empty folder, and the ports that it names
+	$(BIN)/python -m tests.docs.from_nothing
 
 audit: $(READY) ## known vulnerabilities of dependencies (ARGS="--advisories FOLDER" where PyPI cannot be asked)
 	@$(BIN)/python -m tools.audit $(ARGS)

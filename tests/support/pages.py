@@ -9,6 +9,7 @@ A fenced block of a page is
 Comments right before a block, which readers of the page do not see, say what is different:
 
 - `<!-- test: not run: why -->`
+- `<!-- test: installs -->`: pasted only by a reader who has installed nothing yet
 - `<!-- test: goes on -->`, or `<!-- test: goes on once it says "ready" -->`: it runs in a terminal of its own
 - `<!-- test: again until it shows this -->`: what is shown may take a moment to come
 - `<!-- test: Ctrl-C "pricetime up" -->`, before nothing: the program whose command holds that is stopped as by Ctrl-C.
@@ -33,11 +34,13 @@ STOP_SECONDS = 60
 
 _STEP = re.compile(
     r'^<!-- test: Ctrl-C "(?P<stop>[^"]+)" -->$'
-    r"|^(?:<!-- test: (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$(?P<shows>\n+```text\n(?P<shown>.*?)^```$)?",
+    r"|^(?:<!-- test: (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$"
+    r"(?P<shows>\n+```text\n(?P<shown>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
 _SAYS = re.compile(r'goes on(?: once it says "([^"]+)")?')
 _AGAIN = "again until it shows this"
+_INSTALLS = "installs"
 _NOT_RUN = re.compile(r"not run: (.+)")
 _FILE = re.compile(r"# ([\w-]+\.py)\n")
 _DIFFERENCES = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -57,7 +60,11 @@ class Step:
 
     @property
     def is_run(self) -> bool:
-        return self.language in RUN and self.why_not_run is None
+        return self.language in RUN and not self.installs and self.why_not_run is None
+
+    @property
+    def installs(self) -> bool:
+        return self.mark == _INSTALLS
 
     @property
     def why_not_run(self) -> str | None:
@@ -124,18 +131,25 @@ class Terminal:
 class Reader:
     """Somebody in `folder` with `ports` for those that pages name, as the named ones may be taken here.
 
-    `python` and `pricetime` are the ones of this environment, as they are for a reader who has activated his own.
+    `python` and `pricetime` are the ones of this environment, as they are for a reader who has activated his own; but
+    who `installs` has only what a machine has, and a checkout in `~/pricetime`.
     """
 
     folder: Path
-    ports: Mapping[int, int]
+    ports: Mapping[int, int] = field(default_factory=dict)
+    installs: bool = False
     terminals: list[Terminal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._programs.mkdir(parents=True)
+        self.desk.mkdir(parents=True)
         self._state.mkdir()
         self._variables.touch()
         self._where.write_text(f"{self.desk}\n")
+        if not self.installs:
+            self._provide_programs()
+
+    def _provide_programs(self) -> None:
+        self._programs.mkdir(parents=True)
         self._write_program("python", f'exec {shlex.quote(sys.executable)} "$@"')
         pricetime = f"{shlex.quote(sys.executable)} -P -m cli.main"
         self._write_program(
@@ -172,22 +186,19 @@ class Reader:
         program.chmod(0o755)
 
     def read(self, page: Path) -> None:
-        """Paste every block, and look whether it shows what the page says; a refusal it shows only if the page says so."""
+        """Paste every block, and look whether it shows what the page says: a refusal only if the page says so."""
         for step in steps(page.read_text()):
             if step.stop:
                 self.end(step.stop)
-            elif step.is_run:
-                self._take(step, f"{page.relative_to(ROOT)}:{step.line}")
+            elif step.is_run or (step.installs and self.installs):
+                self._take(step, f"{page.name}:{step.line}")
 
     def _take(self, step: Step, where: str) -> None:
         text = self.here(step.text)
         if step.file:
             (self._current / step.file).write_text(text)
             return
-        if step.says is None:
-            said = self.paste(step.language, text, where)
-        else:
-            said = self.begin(text, step.says)
+        said = self.paste(step.language, text, where) if step.says is None else self.begin(text, step.says)
         if step.shown is None:
             assert '"code":"' not in said, f"{where} is refused:\n{said}"
             return
@@ -212,15 +223,14 @@ class Reader:
         return Path(self._where.read_text().rstrip("\n"))
 
     def paste(self, language: str, text: str, where: str = "") -> str:
-        command = self._command(text) if language == "sh" else [str(self._programs / "python"), "-c", text]
         done = subprocess.run(
-            command,
+            self._command(text if language == "sh" else f"python -c {shlex.quote(text)}"),
             cwd=self._current,
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600 if self.installs else 120,
             check=False,
         )
         assert done.returncode == 0, f"{where}\n{text}\nended with {done.returncode}:\n{done.stdout}"
@@ -267,8 +277,11 @@ class Reader:
             for name, value in os.environ.items()
             if not name.startswith(("PRICETIME_", "NATS_")) and "proxy" not in name.lower()
         }
-        path = f"{self._programs}{os.pathsep}{inherited['PATH']}"
-        return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+        if self.installs:
+            own = {"HOME": str(self.folder), "PATH": f"{sys.base_prefix}/bin:/usr/local/bin:/usr/bin:/bin"}
+        else:
+            own = {"PATH": f"{self._programs}{os.pathsep}{inherited['PATH']}"}
+        return inherited | own | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
 
 
 def is_shown(shown: str, said: str) -> bool:
