@@ -88,10 +88,13 @@ def definite(request: Request, patience: float) -> Conversation[Definite]:
 
 
 def read(answer: Answer, wanted: type[T]) -> T:
-    """What the answer holds. Raises Refusal."""
+    """What the answer holds. Raises Refusal; NoAnswer for what is not of an exchange."""
     if answer.status >= 400:
         raise refusal(answer)
-    return msgspec.json.decode(answer.body, type=wanted)
+    try:
+        return msgspec.json.decode(answer.body, type=wanted)
+    except msgspec.MsgspecError as error:
+        raise NoAnswer(f"the answer is not one of an exchange: {error}", unknown=True) from error
 
 
 def refusal(answer: Answer) -> Refusal:

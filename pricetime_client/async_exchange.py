@@ -125,7 +125,7 @@ class AsyncExchange:
         return await self._hold(self._calls.orders(filters, limit))
 
     async def order_history(self, order_id: int) -> list[OrderEvent]:
-        """All that happened to an order, the newest first."""
+        """All that happened to an order, in its order."""
         return await self._hold(self._calls.order_history(order_id))
 
     async def trades(self, *, limit: int | None = 100, **filters: Unpack[given.TradeFilters]) -> list[Trade]:

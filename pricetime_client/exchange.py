@@ -117,7 +117,7 @@ class Exchange:
         return self._hold(self._calls.orders(filters, limit))
 
     def order_history(self, order_id: int) -> list[OrderEvent]:
-        """All that happened to an order, the newest first."""
+        """All that happened to an order, in its order."""
         return self._hold(self._calls.order_history(order_id))
 
     def trades(self, *, limit: int | None = 100, **filters: Unpack[given.TradeFilters]) -> list[Trade]:

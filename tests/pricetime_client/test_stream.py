@@ -1,0 +1,540 @@
+"""The stream against a server whose every word is chosen: interruptions, gaps, silence, refusals.
+
+What it does with a whole exchange is in test_with_an_exchange.py.
+"""
+
+import asyncio
+import gc
+import http
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from pricetime_client import AsyncExchange, NoAnswer, Refusal, Stream, mailbox, stream
+from pricetime_client.stream import websocket_address
+from pricetime_client.views import Trade
+
+Json = dict[str, Any]
+SECONDS = 20
+
+
+class Peer:
+    """One connection, as the exchange sees it."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+
+    async def hears(self) -> Json:
+        heard: Json = json.loads(await asyncio.wait_for(self._connection.recv(), SECONDS))
+        return heard
+
+    async def says(self, *messages: Json) -> None:
+        for each in messages:
+            await self._connection.send(json.dumps(each))
+
+    async def accepts(self) -> Json:
+        """Hears a subscription, says yes, and tells what was wanted."""
+        asked = await self.hears()
+        assert asked.pop("op") == "subscribe"
+        await self.says({"type": "subscribed", "id": asked["id"], "sequence": 0, "subscription": {}})
+        return asked
+
+    async def hangs_up(self) -> None:
+        await self._connection.close()
+
+
+class Played:
+    """A server; `joined` gives its connections, in order."""
+
+    def __init__(self) -> None:
+        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
+        self.refusals: list[tuple[http.HTTPStatus, Json]] = []
+        """How the next handshakes are answered, before one is let in."""
+        self.headers: list[Json] = []
+        self.server: Server
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/ws"
+
+    async def joined(self) -> Peer:
+        return await asyncio.wait_for(self._peers.get(), SECONDS)
+
+    async def on_connection(self, connection: ServerConnection) -> None:
+        await self._peers.put(Peer(connection))
+        await connection.wait_closed()
+
+    def on_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.headers.append(dict(request.headers.raw_items()))
+        if not self.refusals:
+            return None
+        status, problem = self.refusals.pop(0)
+        return connection.respond(status, json.dumps(problem))
+
+
+@pytest.fixture
+async def played() -> AsyncIterator[Played]:
+    playing = Played()
+    async with serve(playing.on_connection, "127.0.0.1", 0, process_request=playing.on_request) as server:
+        playing.server = server
+        yield playing
+
+
+@asynccontextmanager
+async def opened(played: Played, key: str | None = None, patience: float = SECONDS) -> AsyncIterator[Stream]:
+    exchange = AsyncExchange("http://127.0.0.1:1", played.url, key, patience=patience)
+    async with exchange, exchange.stream() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes back at once."""
+    monkeypatch.setattr(stream, "_FIRST_PAUSE_SECONDS", 0.001)
+
+
+def trade(sequence: int, symbol: str = "A") -> Json:
+    return {
+        "trade_id": sequence, "symbol": symbol, "price": "1.50", "quantity": "2", "taker_side": "buy",
+        "maker_order_id": 1, "taker_order_id": 2, "executed_at": "2026-01-01T00:00:00.000000Z", "sequence": sequence,
+    }  # fmt: skip
+
+
+def traded(sequence: int, symbol: str = "A") -> Json:
+    return {"channel": "trades", "type": "update", "trade": trade(sequence, symbol)}
+
+
+def snapshot(last: int, *bids: tuple[str, str], symbol: str = "A") -> Json:
+    return {
+        "channel": "book", "type": "snapshot", "symbol": symbol, "levels": None, "last_sequence": last, "bids": bids,
+        "asks": [],
+    }  # fmt: skip
+
+
+def changed(first: int, *bids: tuple[str, str], symbol: str = "A") -> Json:
+    return {
+        "channel": "book", "type": "change", "symbol": symbol, "levels": None, "first_sequence": first,
+        "last_sequence": first, "bids": bids, "asks": [],
+    }  # fmt: skip
+
+
+def order(order_id: int, account: str = "anna") -> Json:
+    return {
+        "order_id": order_id, "client_order_id": None, "account": account, "symbol": "A", "side": "buy",
+        "type": "limit", "time_in_force": "GTC", "post_only": False, "price": "1.00", "quantity": "2",
+        "filled_quantity": "0", "remaining_quantity": "2", "average_price": None, "status": "open", "reason": None,
+        "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "sequence": 3,
+    }  # fmt: skip
+
+
+def orders(sequence: int, *open_orders: Json, more: bool = False) -> Json:
+    return {
+        "channel": "orders", "type": "snapshot", "sequence": sequence, "accounts": ["anna"], "orders": open_orders,
+        "more": more,
+    }  # fmt: skip
+
+
+def happened(sequence: int, index: int) -> Json:
+    return {
+        "channel": "orders", "type": "update", "sequence": sequence, "index": index, "event": "accepted",
+        "order": order(sequence), "trade": None, "priority_kept": None,
+    }  # fmt: skip
+
+
+def heartbeat(sequence: int) -> Json:
+    return {"type": "heartbeat", "time": "2026-01-01T00:00:00Z", "sequence": sequence}
+
+
+def problem(code: str, status: int, **more: Any) -> Json:
+    return {
+        "type": "error",
+        "problem": {"type": "", "title": "", "status": status, "detail": "No.", "code": code},
+    } | more
+
+
+async def within(awaited: Awaitable[Any]) -> Any:
+    return await asyncio.wait_for(awaited, SECONDS)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+# What is heard
+
+
+async def test_messages_come_as_structs_to_the_subscription_they_are_for(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        first, second = streams.subscribe("trades", symbol="A"), streams.subscribe("trades", symbol="B")
+        assert [await peer.accepts(), await peer.accepts()] == [
+            {"id": 1, "channel": "trades", "symbol": "A"},
+            {"id": 2, "channel": "trades", "symbol": "B"},
+        ]
+        await peer.says({"type": "news of a later version"}, traded(1, "B"), traded(2, "A"))
+        assert str((await within(anext(first))).trade.price) == "1.50"
+        assert (await within(anext(second))).trade.symbol == "B"
+
+
+async def test_every_channel_is_understood(played: Played) -> None:
+    ticker = {
+        "symbol": "A", "sequence": 1, "best_bid": "1", "best_ask": None, "last_price": None, "last_quantity": None,
+        "last_trade_at": None, "volume_24h": "0", "trades_24h": 0,
+    }  # fmt: skip
+    candle = {
+        "symbol": "A", "interval": "1m", "open_time": "2026-01-01T00:00:00Z", "close_time": "2026-01-01T00:01:00Z",
+        "open": "1", "high": "2", "low": "1", "close": "2", "volume": "3", "trades": 1, "is_complete": False,
+    }  # fmt: skip
+    instrument = {
+        "symbol": "A", "tick_size": "1", "lot_size": "1", "min_quantity": "1", "max_quantity": "2", "status": "halted",
+        "lowest_price": None, "highest_price": None, "band_basis_points": None,
+    }  # fmt: skip
+    async with opened(played) as streams:
+        peer = await played.joined()
+        tickers = streams.subscribe("ticker", symbol="A")
+        candles = streams.subscribe("candles", symbol="A", interval="1m")
+        statuses = streams.subscribe("status")
+        books = streams.subscribe("book", symbol="A")
+        said = {"type": "update", "symbol": "A", "sequence": 1}
+        await peer.says(
+            {**said, "channel": "ticker", "ticker": ticker},
+            {**said, "channel": "candles", "interval": "5m", "candle": candle},
+            {**said, "channel": "candles", "interval": "1m", "candle": candle},
+            {**said, "channel": "status", "instrument": instrument},
+            snapshot(1, ("1", "2")),
+        )
+        assert (await within(anext(tickers))).ticker.best_bid == 1
+        assert (await within(anext(candles))).candle.high == 2
+        assert (await within(anext(statuses))).instrument.status == "halted"
+        assert (await within(anext(books))).bids == [(1, 2)]
+
+
+async def test_one_can_wait_until_it_is_live(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        subscription = streams.subscribe("trades")
+        waiting = asyncio.ensure_future(within(subscription))
+        asked = await peer.hears()
+        assert not subscription.is_live
+        assert not waiting.done()
+        await peer.says({"type": "subscribed", "id": asked["id"], "sequence": 0, "subscription": {}})
+        assert await waiting is subscription
+        assert subscription.is_live
+
+
+# Coming back
+
+
+async def test_trades_go_on_after_the_last_one(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades = streams.subscribe("trades", symbol="A", after=5)
+        assert (await peer.accepts())["after"] == 5
+        await peer.says(traded(8), heartbeat(900))
+        await within(anext(trades))
+        await peer.hangs_up()
+        assert (await (await played.joined()).accepts())["after"] == 8
+
+
+async def test_orders_go_on_after_the_last_update_or_the_last_heartbeat(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        updates = streams.subscribe("orders", account="anna")
+        assert await peer.accepts() == {"id": 1, "channel": "orders", "account": "anna"}
+        await peer.says(orders(40, more=True), heartbeat(41), orders(40), happened(42, 0), happened(42, 1))
+        for _ in range(4):
+            await within(anext(updates))
+        await peer.hangs_up()
+
+        peer = await played.joined()
+        assert await peer.accepts() == {"id": 1, "channel": "orders", "account": "anna", "after": 42, "after_index": 1}
+        await peer.says(heartbeat(50), happened(51, 0), heartbeat(51), heartbeat(50))
+        await within(anext(updates))
+        await peer.hangs_up()
+        assert await (await played.joined()).accepts() == {"id": 1, "channel": "orders", "account": "anna", "after": 51}
+
+
+async def test_half_a_snapshot_is_no_position(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        updates = streams.subscribe("orders")
+        await peer.accepts()
+        await peer.says(orders(40, more=True), heartbeat(41))
+        await within(anext(updates))
+        await peer.hangs_up()
+        assert await (await played.joined()).accepts() == {"id": 1, "channel": "orders"}
+
+
+async def test_a_book_begins_anew_and_says_so(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        feed = streams.book("A")
+        assert feed.book.state == "stale"
+        await peer.accepts()
+        await peer.says(snapshot(5, ("9", "1")), changed(6, ("8", "1")))
+        await until(lambda: feed.book.last_sequence == 6)
+        assert feed.book.state == "live"
+        await peer.hangs_up()
+        peer = await played.joined()
+        assert not feed.book.is_live
+        await peer.accepts()
+        await peer.says(changed(7, ("7", "1")), snapshot(9, ("6", "1")))
+        await until(lambda: feed.book.last_sequence == 9)
+        assert (feed.book.state, feed.book.resyncs, feed.book.best_bid) == ("resynced", 1, (6, 1))
+        await peer.says(changed(10, ("6", "2")))
+        await until(lambda: feed.book.state == "live")
+
+
+async def test_whoever_follows_a_book_is_told_that_it_is_stale(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        feed = streams.book("A")
+        await peer.accepts()
+        await peer.says(snapshot(5))
+        assert (await within(anext(feed))).state == "live"
+        await peer.hangs_up()
+        assert (await within(anext(feed))).state == "stale"
+
+
+@pytest.mark.parametrize("as_feed", [True, False])
+async def test_a_gap_within_a_book_is_noticed_and_mended(as_feed: bool, played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        feed = streams.book("A") if as_feed else streams.subscribe("book", symbol="A")
+        await peer.accepts()
+        await peer.says(snapshot(5), changed(7), changed(8))
+        assert await peer.hears() == {"op": "unsubscribe", "channel": "book", "symbol": "A"}
+        await peer.accepts()
+        await peer.says(changed(9), snapshot(10, ("1", "1")), changed(11, ("2", "1")))
+        if as_feed:
+            await until(lambda: feed.book.last_sequence == 11)  # type: ignore[union-attr]
+            assert feed.book.bids() == [(2, 1), (1, 1)]  # type: ignore[union-attr]
+        else:
+            sequences = [(await within(anext(feed))).last_sequence for _ in range(3)]  # type: ignore[union-attr]
+            assert sequences == [5, 10, 11]
+
+
+async def test_trades_that_are_no_longer_at_hand_are_read_from_the_history(played: Played) -> None:
+    asked: list[tuple[str | None, int]] = []
+
+    async def history(symbol: str | None, sequence: int) -> list[Trade]:
+        asked.append((symbol, sequence))
+        return [stream.msgspec.convert(trade(each), Trade) for each in (6, 7)]
+
+    async def address() -> str:
+        return played.url
+
+    async with Stream(address, lambda method, target: {}, history, patience=SECONDS) as streams:
+        peer = await played.joined()
+        trades = streams.subscribe("trades", symbol="A", after=5)
+        request = await peer.hears()
+        await peer.says(problem("gap", 410, id=request["id"]))
+        assert (await peer.accepts())["after"] == 7
+        await peer.says(traded(8))
+        assert [(await within(anext(trades))).trade.sequence for _ in range(3)] == [6, 7, 8]
+    assert asked == [("A", 5)]
+
+
+@pytest.mark.parametrize(("channel", "code"), [("orders", "gap"), ("orders", "ahead"), ("trades", "ahead")])
+async def test_what_cannot_go_on_begins_anew(channel: Any, code: str, played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        streams_of = (
+            streams.subscribe(channel, after=5, after_index=1)
+            if channel == "orders"
+            else streams.subscribe(channel, after=5)
+        )
+        request = await peer.hears()
+        await peer.says(problem(code, 410, id=request["id"]))
+        assert await peer.accepts() == {"id": 1, "channel": channel}
+        await within(streams_of)
+
+
+async def test_it_comes_back_to_an_exchange_that_is_full_or_not_there_yet(played: Played) -> None:
+    played.refusals = [(http.HTTPStatus.SERVICE_UNAVAILABLE, {}), (http.HTTPStatus.BAD_GATEWAY, {})]
+    async with opened(played):
+        await played.joined()
+    assert played.refusals == []
+
+
+async def test_a_subscription_that_came_at_a_bad_moment_is_asked_for_again(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        subscription = streams.subscribe("ticker")
+        request = await peer.hears()
+        await peer.says(problem("too_many_requests", 429, id=request["id"]))
+        await peer.accepts()
+        await within(subscription)
+
+
+async def test_who_could_not_keep_up_goes_on_where_it_was(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        streams_of = streams.subscribe("trades", after=3)
+        await peer.accepts()
+        await peer.says({"type": "going_away", "reconnect_after_ms": 1, "sequence": 9}, problem("slow_consumer", 429))
+        await peer.hangs_up()
+        assert (await (await played.joined()).accepts())["after"] == 3
+        await within(streams_of)
+
+
+# Silence
+
+
+async def test_silence_makes_it_stale_and_a_word_live_again(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "STALE_SECONDS", 0.02)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        feed = streams.book("A")
+        await peer.accepts()
+        await peer.says(snapshot(5))
+        await until(lambda: feed.book.last_sequence == 5)
+        await until(lambda: (streams.state, feed.book.state) == ("stale", "stale"))
+        monkeypatch.setattr(stream, "STALE_SECONDS", 10.0)
+        await peer.says(heartbeat(5))
+        await until(lambda: (streams.state, feed.book.state) == ("live", "live"))
+        assert feed.book.resyncs == 0
+
+
+async def test_a_connection_that_stays_silent_is_given_up(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "STALE_SECONDS", 0.02)
+    monkeypatch.setattr(stream, "DEAD_SECONDS", 0.04)
+    async with opened(played):
+        await played.joined()
+        await played.joined()
+
+
+# The end
+
+
+async def test_a_subscription_that_is_refused_ends_alone(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        book, trades = streams.book("NONE"), streams.subscribe("trades")
+        asked = await peer.hears()
+        await peer.accepts()
+        await peer.says(problem("unknown_symbol", 422, id=asked["id"]), traded(1))
+        with pytest.raises(Refusal, match="unknown_symbol"):
+            await within(book)
+        with pytest.raises(Refusal, match="unknown_symbol"):
+            await within(anext(book))
+        assert (await within(anext(trades))).trade.sequence == 1
+
+
+@pytest.mark.parametrize("status", [http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN])
+async def test_a_key_that_is_not_good_is_a_refusal(status: http.HTTPStatus, played: Played) -> None:
+    body = {"status": int(status), "code": "unauthorized", "detail": "No such key."}
+    played.refusals = [(status, body)] * 2
+    with pytest.raises(Refusal, match="unauthorized: No such key"):
+        async with opened(played, key="pt_a_b"):
+            raise AssertionError("it was let in")
+    assert played.headers[0]["Authorization"] == "Bearer pt_a_b"
+
+
+async def test_a_key_that_ends_ends_every_subscription(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades, feed = streams.subscribe("trades"), streams.book("A")
+        await peer.accepts()
+        await peer.accepts()
+        await peer.says(problem("key_ended", 401))
+        for each in (trades, feed):
+            with pytest.raises(Refusal, match="key_ended"):
+                await within(anext(each))
+        late = streams.subscribe("ticker")
+        with pytest.raises(Refusal, match="key_ended"):
+            await within(late)
+        assert (streams.state, feed.book.is_live) == ("offline", False)
+
+
+async def test_what_cannot_be_reached_is_told_after_a_while(played: Played) -> None:
+    played.server.close()
+    await played.server.wait_closed()
+    exchange = AsyncExchange("http://127.0.0.1:1", "ws://127.0.0.1:1/ws", patience=0.05)
+    with pytest.raises(NoAnswer, match="cannot be reached"):
+        async with exchange, exchange.stream():
+            raise AssertionError("it was let in")
+
+
+async def test_the_end_of_a_stream_is_the_end_of_its_loops(played: Played) -> None:
+    async with opened(played) as streams:
+        await played.joined()
+        trades, feed = streams.subscribe("trades"), streams.book("A")
+    assert [each async for each in trades] == []
+    assert [each async for each in feed] == []
+
+
+async def test_a_closed_subscription_is_unsubscribed_and_can_be_made_again(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades = streams.subscribe("trades", symbol="A")
+        await peer.accepts()
+        await trades.close()
+        assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
+        again = streams.subscribe("trades", symbol="A")
+        await peer.accepts()
+        await within(again)
+
+
+async def test_a_subscription_that_nobody_holds_is_unsubscribed(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        streams.subscribe("trades", symbol="A")
+        gc.collect()
+        await peer.accepts()
+        await peer.says(traded(1), heartbeat(1))
+        assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
+
+
+async def test_what_could_not_be_told_apart_is_another_stream(played: Played) -> None:
+    async with opened(played) as streams:
+        held = [streams.subscribe("trades"), streams.book("A"), streams.subscribe("orders", account="a")]
+        for channel, fields in (("trades", {"symbol": "A"}), ("book", {"symbol": "A"}), ("orders", {})):
+            with pytest.raises(ValueError, match="another stream"):
+                streams.subscribe(channel, **fields)  # type: ignore[call-overload]
+        held += [streams.book("A", levels=5), streams.subscribe("orders", account="b")]
+        assert len(held) == 5
+
+
+async def test_a_stream_must_be_open(played: Played) -> None:
+    async with AsyncExchange("http://127.0.0.1:1", played.url) as exchange:
+        with pytest.raises(RuntimeError, match="async with"):
+            exchange.stream().subscribe("trades")
+
+
+async def test_who_reads_slowly_misses_nothing_and_others_know(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "ROOM", 2)
+    monkeypatch.setattr(stream, "STALE_SECONDS", 0.02)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades, feed = streams.subscribe("trades"), streams.book("A")
+        await peer.accepts()
+        await peer.accepts()
+        await peer.says(snapshot(1), *(traded(each) for each in range(1, 6)))
+        await until(lambda: feed.book.last_sequence == 1 and not feed.book.is_live)
+        monkeypatch.setattr(stream, "STALE_SECONDS", 10.0)
+        assert [(await within(anext(trades))).trade.sequence for _ in range(5)] == [1, 2, 3, 4, 5]
+        await until(lambda: feed.book.is_live)
+
+
+@pytest.mark.parametrize(
+    ("told", "rest", "address"),
+    [
+        ("", "http://127.0.0.1:8000", "ws://127.0.0.1:8001/ws"),
+        ("", "https://[::1]:8000", "wss://[::1]:8001/ws"),
+        ("ws://a:9/ws", "http://b:8000", "ws://a:9/ws"),
+        ("ws://a:9", "http://b:8000", "ws://a:9/ws"),
+        ("https://a/streams/", "http://b:8000", "wss://a/streams"),
+        ("/ws", "https://b", "wss://b/ws"),
+        ("/api/ws", "http://b:8000", "ws://b:8000/api/ws"),
+    ],
+)
+def test_where_the_streams_are(told: str, rest: str, address: str) -> None:
+    assert websocket_address(told, rest) == address
