@@ -4,7 +4,7 @@ import { byId, setText } from "./dom.js";
 import { drawing } from "./frames.js";
 import { grouped, shortened } from "./decimals.js";
 
-const DRAW_MS = 250;
+const DRAW_MS = 300;
 const LEVELS = 200; // of a side are in sight at first
 const AXIS = 18; // pixels below for the prices
 const LABELS = 4;
@@ -12,7 +12,10 @@ const LABELS = 4;
 export class DepthChart {
   constructor() {
     this.draw = drawing(() => this.#draw(), DRAW_MS);
-    new ResizeObserver(() => this.draw()).observe(this.#canvas);
+    new ResizeObserver(([entry]) => {
+      this.#size = entry.contentRect; // asked for at each drawing it would have the page laid out each time
+      this.draw();
+    }).observe(this.#canvas);
     document.addEventListener("themechange", () => {
       this.#readColors();
       this.draw();
@@ -27,6 +30,7 @@ export class DepthChart {
   #legend = byId("depth-legend");
   #book = null;
   #colors = {};
+  #size = { width: 0, height: 0 };
   #pointer = null;
   #zoom = 1;
 
@@ -65,7 +69,7 @@ export class DepthChart {
     const context = this.#prepare();
     const book = this.#book;
     if (context === null) return;
-    const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
+    const { width, height } = this.#size;
     context.clearRect(0, 0, width, height);
     if (book === null || (book.bids.length === 0 && book.asks.length === 0)) {
       setText(this.#legend, "The book is empty");
@@ -82,7 +86,7 @@ export class DepthChart {
   #prepare() {
     const canvas = this.#canvas;
     const scale = window.devicePixelRatio || 1;
-    const [width, height] = [Math.round(canvas.clientWidth * scale), Math.round(canvas.clientHeight * scale)];
+    const [width, height] = [Math.round(this.#size.width * scale), Math.round(this.#size.height * scale)];
     if (width === 0 || height === 0) return null;
     if (canvas.width !== width || canvas.height !== height) {
       canvas.width = width;

@@ -4,12 +4,11 @@ import { trimmed } from "./decimals.js";
 import { byId, clockTime, element, setText } from "./dom.js";
 import { drawing } from "./frames.js";
 
-const DRAW_MS = 100;
 const SHOWN = 100;
 
 export class Fills {
   constructor() {
-    this.draw = drawing(() => this.#draw(), DRAW_MS);
+    this.draw = drawing(() => this.#draw());
   }
 
   #body = byId("fills");

@@ -7,13 +7,14 @@ import { drawing } from "./frames.js";
 import { shortened } from "./decimals.js";
 
 const ROWS = 100; // of each side
-const DRAW_MS = 90;
+const HIDDEN_EVERY = 10; // drawings: the rows that nobody sees are brought up to date once a second
+const OVERSCAN = 2;
 const DECIMALS = 4; // of quantities; the rest is in the title
 
 export class Ladder {
   /** `onPick({side, price, lots})`: a level was chosen; `lots` all that is to be had up to there, if that was chosen. */
   constructor(onPick) {
-    this.draw = drawing(() => this.#draw(), DRAW_MS);
+    this.draw = drawing(() => this.#draw());
     this.#onPick = onPick;
     this.#sides = { ask: new LadderSide("ask"), bid: new LadderSide("bid") };
     for (const side of Object.values(this.#sides)) {
@@ -148,19 +149,36 @@ class LadderSide {
     this.rows = [];
     this.levels = [];
     this.selected = -1;
-    this.#shown = [];
+    this.pane.addEventListener("scroll", () => this.#look(), { passive: true });
+    new ResizeObserver(() => this.#look()).observe(this.pane);
   }
 
-  #shown;
+  #shown = [];
+  #first = 0; // the rows in sight
+  #last = ROWS;
+  #drawings = 0;
 
   draw(levels, book, step, most, own) {
     this.levels = levels;
-    for (let at = 0; at < levels.length; at++) this.#drawRow(at, levels[at], book, step, most, own);
-    for (let at = levels.length; at < this.rows.length; at++) this.#clearRow(at);
+    const all = this.#drawings++ % HIDDEN_EVERY === 0;
+    const first = all ? 0 : this.#first;
+    const last = all ? ROWS : this.#last;
+    for (let at = first; at < Math.min(last, levels.length); at++) this.#drawRow(at, levels[at], book, step, most, own);
+    for (let at = Math.max(first, levels.length); at < Math.min(last, this.rows.length); at++) this.#clearRow(at);
+  }
+
+  /** Which rows can be seen. Asked when it changes, not at each drawing, as the page is laid out for it. */
+  #look() {
+    const height = this.rows[0]?.offsetHeight || 18;
+    const scrolled = Math.abs(this.pane.scrollTop); // the asks' pane is scrolled up, from zero down
+    this.#first = Math.max(0, Math.floor(scrolled / height) - OVERSCAN);
+    this.#last = Math.ceil((scrolled + this.pane.clientHeight) / height) + OVERSCAN;
+    this.#drawings = 0;
   }
 
   #drawRow(at, { ticks, lots, total }, book, step, most, own) {
-    const shown = this.#shown[at] ?? this.#addRow(at);
+    while (this.#shown.length <= at) this.#addRow(this.#shown.length);
+    const shown = this.#shown[at];
     const row = this.rows[at];
     if (shown.ticks !== ticks) {
       shown.ticks = ticks;
@@ -197,7 +215,7 @@ class LadderSide {
     );
     this.rows[at] = row;
     this.pane.append(row);
-    return (this.#shown[at] = { price, size, total });
+    this.#shown[at] = { price, size, total, ticks: null };
   }
 
   #clearRow(at) {

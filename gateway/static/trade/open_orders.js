@@ -6,7 +6,6 @@ import { byId, clockTime, element, setText } from "./dom.js";
 import { drawing } from "./frames.js";
 import { checkAmendment } from "./order_rules.js";
 
-const DRAW_MS = 100;
 const SHOWN = 200;
 
 export class OpenOrders {
@@ -15,7 +14,7 @@ export class OpenOrders {
    * `say(text, kind)` tells a person; `pick(symbol)` shows another symbol.
    */
   constructor({ send, rulesOf, onAnswer, say, pick }) {
-    this.draw = drawing(() => this.#draw(), DRAW_MS);
+    this.draw = drawing(() => this.#draw());
     this.#send = send;
     this.#rulesOf = rulesOf;
     this.#onAnswer = onAnswer;

@@ -5,12 +5,11 @@ import { drawing } from "./frames.js";
 import { shortened } from "./decimals.js";
 
 const KEPT = 60;
-const DRAW_MS = 90;
 const DECIMALS = 4;
 
 export class Tape {
   constructor() {
-    this.draw = drawing(() => this.#draw(), DRAW_MS);
+    this.draw = drawing(() => this.#draw());
   }
 
   #body = byId("tape");
