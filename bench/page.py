@@ -63,7 +63,8 @@ class Watch:
                 Sample(
                     at=time.monotonic() - started,
                     changes=(self.sent.answers - changes) / lasted,
-                    main_thread=(end["TaskDuration"] - begin["TaskDuration"]) / lasted,
+                    main_thread=(end["ThreadTime"] - begin["ThreadTime"]) / lasted,
+                    tasks=(end["TaskDuration"] - begin["TaskDuration"]) / lasted,
                     script=(end["ScriptDuration"] - begin["ScriptDuration"]) / lasted,
                     layout=sum(end[name] - begin[name] for name in ("LayoutDuration", "RecalcStyleDuration")) / lasted,
                     processes={kind: (used_then[kind] - used.get(kind, 0.0)) / lasted for kind in used_then},

@@ -14,6 +14,7 @@ def sample(number: int, **values: float) -> Sample:
         at=10.0 * (number + 1),
         changes=200.0,
         main_thread=0.2,
+        tasks=0.3,
         script=0.1,
         layout=0.05,
         processes={"renderer": 0.3, "GPU": 0.2},

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from bench.page_load import Sent, Wandering, prepare, send
 from tests.support.stack import Stack
@@ -241,6 +241,29 @@ def test_a_refusal_is_told_in_words(browser: Browser, market: Market, account: s
         expect(visit.message()).to_contain_text("post", ignore_case=True)
         expect(visit.message()).to_have_attribute("role", "alert")
         assert market.orders(account) == []
+
+
+def test_an_order_whose_answer_is_lost_is_placed_once(browser: Browser, market: Market, account: str) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.expected.append("net::ERR_CONNECTION_RESET")
+        visit.choose(market.symbol, account)
+        sent: list[str] = []
+
+        def lose_the_first_answer(route: Route) -> None:
+            sent.append(route.request.post_data or "")
+            if len(sent) > 1:
+                route.continue_()
+                return
+            route.fetch()
+            route.abort("connectionreset")
+
+        visit.page.route("**/orders", lose_the_first_answer)
+        visit.fill(side="buy", type="limit", price="98.5", quantity="1")
+        visit.submit()
+        expect(visit.message()).to_contain_text("is open")
+        assert len(sent) == 2
+        assert sent[0] == sent[1]
+        assert len(market.orders(account)) == 1
 
 
 def test_each_instrument_has_its_own_book_and_orders(browser: Browser, market: Market, account: str) -> None:
