@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cli.errors import CommandError
 from runtime.service import Refused
@@ -112,7 +112,18 @@ def examples(module: ModuleType) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors are one line, like all others."""
+    """Its errors are one line, like all others; and options may stand anywhere between what has no name."""
+
+    _is_intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._is_intermixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._is_intermixing = True
+        try:
+            return super().parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixing = False
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see: {self.prog} --help)\n")

@@ -3,7 +3,7 @@
     pricetime order buy 1.5 BTC-USD --price 99.50
     pricetime order sell 2 --market
     pricetime order buy 1 --stop 101 --price 102 --tif DAY
-    pricetime order buy --notional 500 --market
+    pricetime order buy BTC-USD --notional 500 --market
 
 It is sent again until the exchange has answered, and placed once.
 """
@@ -23,7 +23,7 @@ _PREVENTIONS = ("none", "cancel_newest", "cancel_oldest", "cancel_both", "decrem
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("side", choices=("buy", "sell"), help="what it wants")
-    parser.add_argument("quantity", type=decimal, nargs="?", metavar="QUANTITY", help="how much (or --notional)")
+    parser.add_argument("quantity", nargs="?", metavar="QUANTITY", help="how much; left out with --notional")
     parser.add_argument("symbol", type=symbol, nargs="?", metavar="SYMBOL", help="of what (default: as the exchange)")
     price = parser.add_mutually_exclusive_group(required=True)
     price.add_argument("-p", "--price", type=decimal, metavar="P", help="no worse than this: a limit order")
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _sort_out(arguments)
     fields = _fields(arguments)
     with exchange(arguments) as connected:
         placed = connected.place(**fields)
@@ -54,14 +55,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _fields(arguments: argparse.Namespace) -> OrderFields:
-    """Its type follows from its prices. What is None is left out by the client."""
+def _sort_out(arguments: argparse.Namespace) -> None:
+    """With --notional what stands alone is the symbol. Raises CommandError when it cannot be told what is meant."""
+    if arguments.notional is not None and arguments.symbol is None:
+        arguments.quantity, arguments.symbol = None, arguments.quantity
     if (arguments.quantity is None) == (arguments.notional is None):
         raise CommandError(
             "give either a QUANTITY or, with --market, --notional N: `pricetime order buy 1.5 --price 99`"
         )
     if arguments.notional is not None and not arguments.market:
         raise CommandError("--notional is for --market orders; a limit order has a QUANTITY")
+    try:
+        arguments.quantity = arguments.quantity and decimal(arguments.quantity)
+        arguments.symbol = arguments.symbol and symbol(arguments.symbol)
+    except argparse.ArgumentTypeError as error:
+        raise CommandError(str(error)) from error
+
+
+def _fields(arguments: argparse.Namespace) -> OrderFields:
+    """Its type follows from its prices."""
     fields = {
         "side": arguments.side,
         "type": _type(arguments),
