@@ -77,7 +77,7 @@ class Watched:
 async def _serve(
     settings: Settings, listening: socket.socket, connection: NatsClient, stop: asyncio.Event, watched: Watched
 ) -> None:
-    live, farewells = Live(), Counter[str]()
+    live, farewells = Live(), Counter({"slow_consumer": 0})  # there from the start, or its first would be no increase
     snapshots = snapshot_files(Path(settings.data_dir, "broadcaster"))
     origins = Origins(settings.allowed_hosts, settings.cors_origins)
     application = Application(live, settings.default_instrument, lambda: refresh(live, connection), origins)

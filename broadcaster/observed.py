@@ -19,7 +19,7 @@ class ObservedTrading(Trading):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._seconds = {operation: Histogram() for operation in sorted(ORDER_OPERATIONS)}
-        self._refused: dict[str, int] = {}
+        self._refused = {"overloaded": 0}
 
     async def carry_out(self, request: Request, access: Access) -> Traded:
         started = time.perf_counter()

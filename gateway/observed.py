@@ -29,7 +29,7 @@ class RequestCounts:
     """How many requests had which answer, and how long they took."""
 
     def __init__(self) -> None:
-        self._answered: dict[tuple[str, int], int] = {}
+        self._answered = {(kind, 500): 0 for kind in _KINDS}  # there from the start, or the first would be no increase
         self._seconds = {kind: Histogram() for kind in _KINDS}
 
     def add(self, kind: str, status: int, seconds: float) -> None:

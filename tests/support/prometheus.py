@@ -1,10 +1,17 @@
 """Prometheus's own programs, for tests: Debian's, which `make test` and `make prometheus` fetch."""
 
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
+
+from tests.support.servers import wait_until
 
 OBSERVE = Path(__file__).parents[2] / "observe"
 _FETCHED = Path(__file__).parents[1] / "observe" / ".prometheus" / "usr" / "bin"
@@ -26,3 +33,34 @@ def promtool(*arguments: str, folder: Path | None = None) -> str:
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
     return printed
+
+
+@contextmanager
+def running_prometheus(targets: dict[str, str], folder: Path) -> Iterator[str]:
+    """A Prometheus that reads these parts twice a second, with our alerts. Gives its address."""
+    configuration = yaml.safe_load((OBSERVE / "local.yml").read_text())
+    configuration["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
+    configuration["rule_files"] = [str(OBSERVE / "alerts.yml")]
+    [scraping] = configuration["scrape_configs"]
+    scraping["static_configs"] = [
+        {"targets": [urlsplit(url).netloc], "labels": {"part": part}} for part, url in targets.items()
+    ]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    (folder / "alertmanagers.json").write_text("[]")
+    log = folder / "prometheus.log"
+    with log.open("wb") as output:
+        arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]
+        process = subprocess.Popen([program("prometheus"), *arguments], cwd=folder, stdout=output, stderr=output)
+        try:
+            assert wait_until(lambda: _address(log) is not None or process.poll() is not None, 30), log.read_text()
+            address = _address(log)
+            assert address is not None, log.read_text()
+            yield address
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _address(log: Path) -> str | None:
+    found = re.search(r'"?Listening on"? address=(\S+)', log.read_text())
+    return f"http://{found[1]}" if found else None
