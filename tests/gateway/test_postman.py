@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.openapi import OPERATIONS
+from tests.support.node import node
 from tests.support.stack import Stack
 
 FOLDER = Path(__file__).parents[1] / "postman"
@@ -51,13 +50,6 @@ def test_every_request_has_tests() -> None:
     for item in collection():
         script = "\n".join(item["event"][0]["script"]["exec"])
         assert "pm.response.to.have.status" in script, item["name"]
-
-
-def node() -> str:
-    """From the machine, or from the wheel that `make node` installs where it has none."""
-    found = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
-    assert found is not None, "there is no node; run `make node`"
-    return found
 
 
 @pytest.mark.stack

@@ -161,6 +161,7 @@ export class Connection {
       if (subscription.onMessage(message) === false) {
         this.#end(subscription);
         this.#begin(subscription);
+        this.#judge();
       } else if (!subscription.ready && subscription.isReady?.(message)) {
         subscription.ready = true;
       }
