@@ -8,9 +8,10 @@ from pathlib import Path
 from cli import up
 from cli.processes import Program
 from cli.replay import read_events, speed
+from cli.runfile import DEMO_DATA
 from cli.stack import StackPlan
 from contracts.messages import SYMBOL_PATTERN
-from runtime.settings import Settings
+from runtime.settings import CLIENT_KEY, Settings
 
 SYMBOLS = (Settings().default_instrument, "ETH-USD", "SOL-USD")
 _GOODBYE_SECONDS = 8.0
@@ -38,16 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send the orders of a recorded day (csv or csv.xz, as for `pricetime replay`) to the first symbol, "
         "where nobody else trades then",
     )
-    parser.add_argument(
-        "--key", metavar="K", help="the traders' API key, once there are keys: with the scope admin, or --all-accounts"
+    up.add_arguments(parser, DEMO_DATA)
+    parser.epilog = (
+        f"{parser.epilog} Where there are API keys the traders need one, with the scope admin: {CLIENT_KEY}."
     )
-    up.add_arguments(parser)
-    parser.set_defaults(data=Path(".pricetime-demo"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.replay is not None:
         next(read_events(arguments.replay), None)  # raises CommandError for what is no such file
+    up.say(f"Traders for {', '.join(arguments.symbols)} join as soon as it is ready; the page shows them")
     return up.run_with(arguments, lambda plan: (traders(arguments, plan),))
 
 
@@ -60,7 +61,6 @@ def traders(arguments: argparse.Namespace, plan: StackPlan) -> Program:
     return Program(
         name="traders",
         command=(sys.executable, "-P", "-m", "demo", *options),
-        environment={"PRICETIME_KEY": arguments.key} if arguments.key else {},
         stop_seconds=_GOODBYE_SECONDS,
     )
 

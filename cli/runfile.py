@@ -9,6 +9,10 @@ import msgspec
 from cli.errors import CommandError
 from runtime.tls import NatsTls, pinned_context
 
+DATA = Path(".pricetime")
+"""Where an exchange keeps its data if nobody says otherwise."""
+DEMO_DATA = Path(".pricetime-demo")
+
 
 class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     http: str
@@ -48,7 +52,10 @@ def write_run_file(data: Path, content: RunFile) -> None:
 
 
 def read_run_file(data: Path) -> RunFile:
-    """Raises CommandError, in one line, when no stack runs there."""
+    """Raises CommandError, in one line, when no stack runs there. Where nobody said which and only a demo runs, it is
+    the demo's."""
+    if data == DATA and run_file_path(DEMO_DATA).exists() and not run_file_path(DATA).exists():
+        data = DEMO_DATA
     try:
         return msgspec.json.decode(run_file_path(data).read_bytes(), type=RunFile)
     except FileNotFoundError as error:

@@ -385,6 +385,7 @@ class Stack:
         metrics = "".join(f"  Metrics    {url}   {name}\n" for name, url in plan.metrics_urls.items())
         return (
             "Pricetime is ready.\n"
+            f"  Page       {plan.http_url}/\n"
             f"  REST       {plan.http_url}   try {plan.http_url}/docs\n"
             f"  WebSocket  {plan.ws_url}/ws/trades, {plan.ws_url}/ws/orderbook\n"
             f"  NATS       {plan.nats_url}   try: nats sub 'market.>'\n"
@@ -418,7 +419,7 @@ class Stack:
             for part in [each.part for each in self._plan.nats] if name == "nats" else [name]:
                 await self._supervisor.stop(part)
         remove_stale_pid_file(self._plan.postgres.folder)
-        self._say("Stopped. `pricetime up` goes on where this ended.")
+        self._say("Stopped. The next start goes on where this ended.")
 
 
 def _port_of(listener: socket.socket) -> int:

@@ -20,7 +20,7 @@ from msgspec import structs
 from cli.broker_users import adopt_journal, prepare_broker_users
 from cli.errors import CommandError
 from cli.processes import Program
-from cli.runfile import remove_run_file
+from cli.runfile import DATA, remove_run_file
 from cli.servers import (
     CLUSTER_NODES,
     NatsPlan,
@@ -40,13 +40,9 @@ from runtime.tls import server_context
 FIRST_METRICS_PORT = 9400
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, data: Path = DATA) -> None:
     parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(".pricetime"),
-        metavar="DIR",
-        help="folder for all that is stored (default: .pricetime)",
+        "--data", type=Path, default=data, metavar="DIR", help="folder for all that is stored (default: %(default)s)"
     )
     parser.add_argument(
         "--host",

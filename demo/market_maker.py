@@ -16,6 +16,8 @@ LEVELS = 25
 """Prices on each side that it quotes."""
 BATCH = 500
 PAUSE_SECONDS = 0.5
+_PERSISTENCE = Decimal("0.9")
+"""How much of a swing is left half a second later."""
 _FRESH = 0.04
 """The part of its quotes that it makes anew each time, with another quantity."""
 
@@ -25,6 +27,7 @@ class MarketMaker:
         self._exchange = exchange
         self._market = market
         self._fair = market.price
+        self._swing = Decimal(0)
         self._inventory = Decimal(0)
         self._orders: dict[int, Order] = {}
 
@@ -63,9 +66,10 @@ class MarketMaker:
             await asyncio.sleep(PAUSE_SECONDS / speed)
 
     def _wander(self) -> None:
-        """The news of the moment; and who has bought much wants to sell."""
+        """News come in swings; and who has bought much wants to sell."""
         market = self._market
-        self._fair += market.spacing * random.randint(-100, 100) / 100
+        self._swing = self._swing * _PERSISTENCE + market.spacing * random.randint(-50, 50) / 100
+        self._fair += self._swing
         lean = self._inventory * market.price / 1_000_000
         self._fair -= market.spacing * max(Decimal(-1), min(Decimal(1), lean)) / 2
         self._fair = max(self._fair, market.spacing * (LEVELS + 2))

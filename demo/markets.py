@@ -32,7 +32,9 @@ class Market:
     def quantity(self) -> Decimal:
         """Of some order: now more, now less, and never nothing."""
         usual = _VALUE_OF_AN_ORDER / self.price
-        step = max(self.lot, Decimal(1).scaleb(usual.adjusted() - 2))
+        step = self.lot
+        while step * 1000 <= usual:  # three digits are enough for anybody
+            step *= 10
         return max(step, rounded(usual * random.randint(5, 200) / 100, step))
 
     def on_tick(self, price: Decimal) -> Decimal:

@@ -22,7 +22,8 @@ from tests.support.servers import temporary_folder, wait_until
 
 PARTS = ("nats", "postgres", "matcher", "recorder", "broadcaster", "gateway")
 READY_SECONDS = 60
-_COMMAND = (sys.executable, "-P", "-m", "cli.main", "up", "--http-port", "0", "--ws-port", "0", "--nats-port", "0")
+_PRICETIME = (sys.executable, "-P", "-m", "cli.main")
+_FREE_PORTS = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0")
 
 
 @dataclass
@@ -32,12 +33,13 @@ class Stack:
     data: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    command: str = "up"
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def _program(self) -> Program:
-        command = (*_COMMAND, "--data", str(self.data), *self.options)
-        return Program(name="up", command=command, stop_seconds=60)
+        command = (*_PRICETIME, self.command, *_FREE_PORTS, "--data", str(self.data), *self.options)
+        return Program(name=self.command, command=command, stop_seconds=60)
 
     @property
     def run_file(self) -> RunFile:
@@ -137,9 +139,11 @@ class Stack:
 
 
 @contextmanager
-def running_stack(environment: Mapping[str, str] | None = None, options: tuple[str, ...] = ()) -> Iterator[Stack]:
+def running_stack(
+    environment: Mapping[str, str] | None = None, options: tuple[str, ...] = (), command: str = "up"
+) -> Iterator[Stack]:
     with temporary_folder() as folder:
-        stack = Stack(folder / "data", environment or {}, options)
+        stack = Stack(folder / "data", environment or {}, options, command)
         try:
             stack.start()
             yield stack
