@@ -33,6 +33,7 @@ class Where(NamedTuple):
     url: str
     ws_url: str | None
     key: str | None
+    signed: bool
     verify: ssl.SSLContext | bool
 
 
@@ -44,6 +45,7 @@ def add_exchange(parser: argparse.ArgumentParser) -> None:
     exchange.add_argument(
         "--key-file", type=Path, metavar="FILE", help=f"an API key, where there are keys (or {CLIENT_KEY})"
     )
+    exchange.add_argument("--signed", action="store_true", help="sign each request with it, and never send it")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +57,9 @@ def where(arguments: argparse.Namespace) -> Where:
     url = arguments.url or (None if arguments.data else os.environ.get(CLIENT_URL))
     key = _key(arguments.key_file)
     if url:
-        return Where(url, None, key, True)
+        return Where(url, None, key, arguments.signed, True)
     running = read_run_file(arguments.data or _DATA)
-    return Where(running.http, f"{running.ws}/ws", key, running.https)
+    return Where(running.http, f"{running.ws}/ws", key, arguments.signed, running.https)
 
 
 def _key(file: Path | None) -> str | None:
@@ -73,7 +75,10 @@ def _key(file: Path | None) -> str | None:
 def exchange(arguments: argparse.Namespace) -> Iterator[Exchange]:
     """Raises CommandError for whatever the exchange refuses within."""
     at = where(arguments)
-    with told_in_one_line(at), Exchange(at.url, at.key, patience=PATIENCE_SECONDS, verify=at.verify) as connected:
+    with (
+        told_in_one_line(at),
+        Exchange(at.url, at.key, signed=at.signed, patience=PATIENCE_SECONDS, verify=at.verify) as connected,
+    ):
         yield connected
 
 
@@ -82,7 +87,7 @@ def async_exchange(arguments: argparse.Namespace) -> Iterator[AsyncExchange]:
     """Is to be entered itself: `async with`. Raises CommandError for whatever the exchange refuses within."""
     at = where(arguments)
     with told_in_one_line(at):
-        yield AsyncExchange(at.url, at.ws_url, at.key, patience=PATIENCE_SECONDS, verify=at.verify)
+        yield AsyncExchange(at.url, at.ws_url, at.key, signed=at.signed, patience=PATIENCE_SECONDS, verify=at.verify)
 
 
 @contextmanager
@@ -98,7 +103,7 @@ def told_in_one_line(at: Where) -> Iterator[None]:
 
 
 _WHAT_TO_DO = {
-    "unauthorized": f"give a key, in {CLIENT_KEY} or with --key-file; `pricetime keys create` makes one",
+    "unauthorized": f"here it goes into {CLIENT_KEY}, or into a file that --key-file names",
     "rate_limited": "try again in a moment",
 }
 

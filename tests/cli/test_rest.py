@@ -31,7 +31,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         write_run_file(tmp_path / name, RunFile(f"http://{address}", f"ws://{address}", "nats://h", "", {}))
 
     def options(**given: object) -> argparse.Namespace:
-        return argparse.Namespace(**{"url": None, "data": None, "key_file": None} | given)
+        return argparse.Namespace(**{"url": None, "data": None, "key_file": None, "signed": False} | given)
 
     return options
 
@@ -73,7 +73,7 @@ def test_a_refusal_is_one_line_with_its_code() -> None:
 
 def test_who_needs_a_key_is_told_where_to_put_it() -> None:
     said = refused(refusal("unauthorized", "This needs an API key."))
-    assert said.startswith("This needs an API key; give a key, in PRICETIME_KEY or with --key-file")
+    assert said.startswith("This needs an API key; here it goes into PRICETIME_KEY, or into a file")
     assert said.endswith("(unauthorized)")
 
 
