@@ -70,14 +70,16 @@ class Definite(Struct, frozen=True):
 
 def definite(request: Request, patience: float) -> Conversation[Definite]:
     """Repeats until the exchange has decided. Raises Refusal or NoAnswer when that takes longer than `patience`."""
-    changes, unknown = request.method != "GET", False
+    changes, unknown, signed_again = request.method != "GET", False, False
     deadline: float | None = None
     pause = _FIRST_PAUSE_SECONDS
     while True:
         came = yield request
         assert came is not None
         if isinstance(came, Answer) and not _is_passing(came):
-            return Definite(came, unknown)
+            if signed_again or not _was_signed_too_soon(came):
+                return Definite(came, unknown)
+            signed_again = True
         unknown = unknown or (changes and _may_have_been_done(came))
         deadline = came.began + patience if deadline is None else deadline
         wait = max(pause, _retry_after(came) or 0.0)
@@ -115,11 +117,17 @@ def _is_passing(answer: Answer) -> bool:
     return answer.status >= 500 or answer.status == 429
 
 
+def _was_signed_too_soon(answer: Answer) -> bool:
+    """It waited while the gateway was started anew, which takes no signature from before: another will do. Once, as
+    the clocks may disagree for good."""
+    return answer.status == 401 and problem_of(answer.status, answer.body).code == "timestamp_outside_window"
+
+
 def _may_have_been_done(came: Answer | Lost) -> bool:
     if isinstance(came, Lost):
         return came.was_sent
     code = problem_of(came.status, came.body).code
-    said_so = came.status in _NOTHING_WAS_DONE and not code.startswith("http_")
+    said_so = came.status in (*_NOTHING_WAS_DONE, 401) and not code.startswith("http_")
     return not said_so or code == _DONE_BUT_NOT_TOLD
 
 

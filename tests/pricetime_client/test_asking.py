@@ -85,6 +85,15 @@ def test_a_no_is_an_answer(status: int) -> None:
     assert len(talk.asked) == 1
 
 
+def test_what_was_signed_before_the_gateway_started_is_signed_again_once() -> None:
+    too_soon = problem(401, "timestamp_outside_window")
+    talk = Talk([too_soon, answer(201)])
+    assert talk.hold(definite(PLACE, PATIENCE)).answer.status == 201
+    talk = Talk([too_soon])
+    assert talk.hold(definite(PLACE, PATIENCE)).answer.status == 401
+    assert len(talk.asked) == 2
+
+
 def test_it_comes_back_when_it_was_told_to() -> None:
     talk = Talk([problem(503, "overloaded", Retry_After="4"), answer(201)])
     talk.hold(definite(PLACE, PATIENCE))
