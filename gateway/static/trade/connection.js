@@ -86,6 +86,11 @@ export class Connection {
     this.#judge();
   }
 
+  /** Milliseconds since anything came. */
+  get silentFor() {
+    return this.#now() - this.#heardAt;
+  }
+
   get #isOpen() {
     return this.#socket !== null && this.#socket.readyState === 1;
   }
@@ -206,11 +211,8 @@ export class Connection {
   }
 
   #check() {
-    const silent = this.#now() - this.#heardAt;
-    if (this.#socket !== null && silent > DEAD_MS) {
-      // it may be half open for ever: nobody tells
-      this.#connect();
-    }
+    // it may be half open for ever: nobody tells
+    if (this.#socket !== null && this.silentFor > DEAD_MS) this.#connect();
     this.#judge();
   }
 
@@ -223,7 +225,7 @@ export class Connection {
 
   #judged() {
     if (!this.#isOpen) return "offline";
-    if (this.#now() - this.#heardAt > STALE_MS) return "stale";
+    if (this.silentFor > STALE_MS) return "stale";
     for (const subscription of this.#subscriptions.values()) if (!subscription.ready) return "resyncing";
     return "live";
   }

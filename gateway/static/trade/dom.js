@@ -33,9 +33,9 @@ export function setAttribute(node, name, value) {
   }
 }
 
-/** The time of day where the reader is, from ISO 8601: "14:03:22". */
-export function clockTime(iso) {
-  const at = new Date(iso);
+/** The time of day where the reader is, of a Date or ISO 8601: "14:03:22". */
+export function clockTime(moment) {
+  const at = new Date(moment);
   return [at.getHours(), at.getMinutes(), at.getSeconds()].map((each) => String(each).padStart(2, "0")).join(":");
 }
 

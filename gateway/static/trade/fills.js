@@ -16,15 +16,16 @@ export class Fills {
   #rows = new Map();
   #fills = [];
 
-  show(fills) {
+  /** `isKnown`: it is known which orders there are, so no fills are none. */
+  show(fills, isKnown) {
     this.#fills = fills;
+    setText(this.#empty, isKnown ? "No fills yet" : "Not known yet");
     this.draw();
   }
 
   #draw() {
     const shown = this.#fills.slice(0, SHOWN);
     this.#empty.hidden = shown.length > 0;
-    setText(this.#empty, "No fills yet");
     const keys = new Set(shown.map((fill) => fill.key));
     for (const [key, row] of this.#rows) {
       if (keys.has(key)) continue;

@@ -5,7 +5,7 @@ import { Book } from "./book.js";
 import { Candles } from "./candles.js";
 import { Connection } from "./connection.js";
 import { DepthChart } from "./depth_chart.js";
-import { byId, element, remember, remembered, setText } from "./dom.js";
+import { byId, clockTime, element, remember, remembered, setText } from "./dom.js";
 import { Fills } from "./fills.js";
 import { listenToKeys } from "./keyboard.js";
 import { Ladder } from "./ladder.js";
@@ -204,8 +204,8 @@ class Page {
       setText(byId("stale-note"), "");
     } else if (this.#wasLive) {
       this.#wasLive = state === "resyncing"; // a gap loses nothing but the book; a lost connection does
-      const since = new Date().toTimeString().slice(0, 8);
-      if (state !== "resyncing") setText(byId("stale-note"), `Prices as of ${since}`);
+      const since = new Date(Date.now() - this.connection.silentFor);
+      if (state !== "resyncing") setText(byId("stale-note"), `Prices as of ${clockTime(since)}`);
     }
   }
 
@@ -225,7 +225,6 @@ class Page {
       onProblem: (problem) => this.#ordersAnew(problem),
       isReady: (message) => message.type === "snapshot" && !message.more,
     });
-    this.#quietly(this.#readFills());
   }
 
   #goingOn() {
@@ -237,13 +236,16 @@ class Page {
   #ordersAnew(problem) {
     if (problem.code !== "gap" && problem.code !== "ahead") return false;
     this.own.clear();
-    this.#quietly(this.#readFills());
     return true;
   }
 
   #onOrders(message) {
-    if (message.type === "snapshot") this.own.snapshot(message);
-    else if (!this.own.update(message)) return true;
+    if (message.type !== "snapshot") {
+      if (this.own.update(message)) this.#showOwn();
+      return true;
+    }
+    this.own.snapshot(message);
+    if (this.own.isKnown) this.#quietly(this.#readFills()); // and whoever may not see orders is not asked for fills
     this.#showOwn();
     return true;
   }
@@ -264,7 +266,7 @@ class Page {
     const open = this.own.open();
     const here = open.filter((order) => order.symbol === this.symbol);
     this.openOrders.show(open, this.own.isKnown);
-    this.fills.show(this.own.fills);
+    this.fills.show(this.own.fills, this.own.isKnown);
     this.ladder.ownOrders(here);
     this.candles.ownOrders(here);
   }
@@ -279,7 +281,9 @@ class Page {
   }
 
   #onRefused(refusal) {
-    if (refusal.status === 401) this.#onKeyProblem(refusal);
+    if (refusal.status !== 401) return;
+    this.#onKeyProblem(refusal);
+    byId("key").focus();
   }
 
   // Keys
@@ -295,8 +299,8 @@ class Page {
     this.rest.key = key || null;
     setText(byId("key-note"), "");
     this.own.clear();
+    this.#showOwn();
     this.connection.useKey(key || null);
-    this.#quietly(this.#readFills());
   }
 
   #onKeyProblem(problem) {

@@ -108,7 +108,8 @@ export class OrderForm {
   say(text, kind = "", details = null) {
     this.#message.dataset.kind = kind;
     this.#message.setAttribute("role", kind === "bad" ? "alert" : "status");
-    this.#message.replaceChildren(text, ...(details === null ? [] : [element("span", { class: "detail" }, details)]));
+    const more = details === null ? [] : [" ", element("span", { class: "detail" }, details)];
+    this.#message.replaceChildren(text, ...more);
   }
 
   /** What depends on what is filled in, on the instrument or on the book. */
