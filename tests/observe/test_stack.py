@@ -10,7 +10,6 @@ import json
 import math
 import re
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from websockets.asyncio.client import connect
 from runtime.metrics import CATALOGUE
 from tests.observe.test_rules import alerts, queries
 from tests.support.collector import Collector, running_collector
-from tests.support.prometheus import running_prometheus
+from tests.support.prometheus import get, running_prometheus
 from tests.support.servers import wait_until
 from tests.support.stack import Stack, running_stack
 
@@ -89,16 +88,6 @@ async def _some_of_everything(client: httpx.AsyncClient) -> None:
 
 def _order(side: str, price: str) -> dict[str, str]:
     return {"account": "anna", "side": side, "type": "limit", "price": price, "quantity": "1"}
-
-
-def get(url: str) -> str:
-    """httpx would make a client for each of a hundred questions."""
-    with _direct.open(url, timeout=30) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def ask(prometheus: str, query: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,15 @@ import yaml
 from tests.support.servers import wait_until
 
 OBSERVE = Path(__file__).parents[2] / "observe"
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _FETCHED = Path(__file__).parents[1] / "observe" / ".prometheus" / "usr" / "bin"
+
+
+def get(url: str) -> str:
+    """httpx would make a client for each of a hundred questions."""
+    with _direct.open(url, timeout=30) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 def program(name: str) -> str:
@@ -52,9 +61,10 @@ def running_prometheus(targets: dict[str, str], folder: Path) -> Iterator[str]:
         arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]
         process = subprocess.Popen([program("prometheus"), *arguments], cwd=folder, stdout=output, stderr=output)
         try:
-            assert wait_until(lambda: _address(log) is not None or process.poll() is not None, 30), log.read_text()
+            wait_until(lambda: _is_ready(_address(log)) or process.poll() is not None, 30)
             address = _address(log)
             assert address is not None, log.read_text()
+            assert _is_ready(address), log.read_text()
             yield address
         finally:
             process.terminate()
@@ -64,3 +74,11 @@ def running_prometheus(targets: dict[str, str], folder: Path) -> Iterator[str]:
 def _address(log: Path) -> str | None:
     found = re.search(r'"?Listening on"? address=(\S+)', log.read_text())
     return f"http://{found[1]}" if found else None
+
+
+def _is_ready(address: str | None) -> bool:
+    """It listens before it has opened its data, and says so with 503."""
+    try:
+        return address is not None and bool(get(f"{address}/-/ready"))
+    except OSError:
+        return False
