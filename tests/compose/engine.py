@@ -19,6 +19,7 @@ from tests.compose.images import PATH, ImageError, Lab
 _INSIDE = "PRICETIME_COMPOSE_INSIDE"
 _CGROUPS = Path("/sys/fs/cgroup")
 _PARENT = "pricetime-compose"
+_VARIABLES = (f"PATH={PATH}", "HOME=/root", "BUILDX_GIT_INFO=false")
 SOURCE = "/source"
 """Where the project lies, as the engine and docker see it."""
 
@@ -66,8 +67,12 @@ class Engine:
         return subprocess.check_output(self.command(*arguments), text=True, stderr=subprocess.STDOUT).strip()
 
     def _there(self, *command: str) -> list[str]:
-        variables = (f"PATH={PATH}", "HOME=/root", "BUILDX_GIT_INFO=false")
-        return ["chroot", str(self._lab.engine), "env", "-i", *variables, *command]
+        return ["chroot", str(self._lab.engine), "env", "-i", *_VARIABLES, *command]
+
+    def _as_root(self, *command: str) -> list[str]:
+        """With the engine's Debian as the root of all mounts: `docker exec` comes out at that, not where chroot was."""
+        pivot = f'cd {self._lab.engine} && pivot_root . mnt && cd / && umount -l /mnt && exec env -i "$@"'
+        return ["unshare", "--mount", "sh", "-ec", pivot, "sh", *_VARIABLES, *command]
 
     @contextmanager
     def running(self, source: Path) -> Iterator[None]:
@@ -76,7 +81,7 @@ class Engine:
         log = self._lab.folder / "dockerd.log"
         options = ("--host=unix:///var/run/docker.sock", f"--cgroup-parent=/{_PARENT}", "--log-level=warn")
         with log.open("wb") as output:
-            daemon = subprocess.Popen(self._there("dockerd", *options), stdout=output, stderr=output)
+            daemon = subprocess.Popen(self._as_root("dockerd", *options), stdout=output, stderr=output)
         try:
             self._wait(daemon, log)
             yield

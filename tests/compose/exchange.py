@@ -91,15 +91,20 @@ class Exchange:
             for side in ("sell", "buy"):
                 order = {"id": side, "op": "place", "side": side, "price": price, "quantity": "1", "account": "anna"}
                 socket.send(json.dumps(order))
-            update = _until(socket.recv, lambda message: message.get("trade", {}).get("price") == price)
+            update = _until(socket.recv, lambda message: "trade" in message)
             seen: dict[str, Any] = update["trade"]
             return seen
 
 
 def _until(receive: Callable[..., str | bytes], found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + 15
+    seen: list[object] = []
     while True:
-        message: dict[str, Any] = json.loads(receive(timeout=max(0.1, deadline - time.monotonic())))
+        try:
+            message: dict[str, Any] = json.loads(receive(timeout=max(0.1, deadline - time.monotonic())))
+        except TimeoutError:
+            raise Expected(f"nothing more came over the WebSocket after {seen[-5:]}") from None
+        seen.append(message)
         expect(message.get("type") != "error", "no error", message)
         if found(message):
             return message

@@ -189,7 +189,8 @@ def _nats(lab: Lab) -> Image:
     _script(overlay / "usr/local/bin/docker-entrypoint.sh", _NATS_ENTRYPOINT)
     _write(overlay / "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     _write(overlay / "etc/group", "root:x:0:\n")
-    (overlay / "tmp").mkdir(mode=0o1777)
+    (overlay / "tmp").mkdir()
+    (overlay / "tmp").chmod(0o1777)  # a tmpfs that is mounted there takes this over
     changes = (f"ENV PATH={PATH}", 'ENTRYPOINT ["docker-entrypoint.sh"]', 'CMD ["nats-server"]')
     return Image((overlay,), changes)
 
@@ -215,6 +216,9 @@ def _postgres(lab: Lab) -> Image:
     data = overlay / "var/lib/postgresql"
     data.mkdir(parents=True)
     shutil.chown(data, 999, 999)
+    sockets = overlay / "run/postgresql"
+    sockets.mkdir(parents=True)
+    sockets.chmod(0o3777)
     _script(overlay / "usr/local/bin/docker-entrypoint.sh", _POSTGRES_ENTRYPOINT)
     changes = (
         f"ENV PATH={binaries}:{PATH}",
@@ -265,6 +269,7 @@ def _caddy(lab: Lab) -> Image:
 
 def _prometheus(lab: Lab) -> Image:
     overlay = _unpacked(lab, "prometheus")
+    (overlay / "usr/bin/wget").symlink_to("busybox")
     data = overlay / "prometheus"
     data.mkdir()
     shutil.chown(data, 65534, 65534)

@@ -69,8 +69,7 @@ def _inside(arguments: argparse.Namespace) -> int:
             compose.introduce()
             for name in arguments.only.split(","):
                 SCENARIOS[name](compose)
-        except (CommandFailed, Expected):
-            _say(log.page[-3_000:])
+        except Exception:
             _say(compose.state())
             raise
         finally:

@@ -2,15 +2,22 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import trustme
 
 from tests.compose.engine import Engine
 from tests.compose.exchange import Exchange, expect
 from tests.compose.log import Log
+
+T = TypeVar("T")
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway", "nats", "postgres")
 _UP = "docker compose up --wait --wait-timeout 120"
@@ -28,10 +35,9 @@ class Compose:
     def sh(self, line: str, *, keep: str | None = "", last: int = 12, fails: bool = False) -> str:
         return self.log.command(line, self._engine.shell(line), keep=keep, last=last, fails=fails)
 
-    def up(self, options: str = "", variables: str = "") -> None:
-        """Everything, until it is healthy. Images have been made; what is not there is not looked for elsewhere."""
-        up = _UP.replace("docker compose", f"docker compose {options}".rstrip())
-        self.sh(f"{variables} {up}".strip(), keep=None)
+    def up(self, options: str = "", services: str = "") -> None:
+        """Everything, or these services and what they need, until it is healthy."""
+        self.sh(f"{_UP.replace('compose', f'compose {options}'.rstrip(), 1)} {services}".rstrip(), keep=None)
 
     def show(self, options: str = "") -> None:
         self.sh(_PS.replace("docker compose", f"docker compose {options}".rstrip()), last=20)
@@ -60,13 +66,17 @@ class Compose:
         self.log.note(f"kill -9 {service}")
 
     def state(self) -> str:
-        parts = ("ps", "--all"), ("logs", "--tail", "15")
-        return "\n".join(self._engine.ask("compose", "--profile", "*", *part) for part in parts)
+        parts = ("ps", "--all"), ("logs", "--no-color", "--tail", "15")
+        shown = [self._engine.ask("compose", "--profile", "*", *part) for part in parts]
+        checks = "{{.Name}}: {{if .State.Health}}{{json .State.Health.Log}}{{end}}"
+        containers = self._engine.ask("ps", "--all", "--quiet").split()
+        return "\n".join([*shown, self._engine.ask("inspect", "--format", checks, *containers)])
 
     def clear(self) -> None:
         """Containers, networks and volumes of all profiles, and the passwords."""
         self._engine.ask("compose", "--profile", "*", "down", "--volumes", "--timeout", "5", "--remove-orphans")
         (self.folder / "docker-compose.override.yml").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "tls", ignore_errors=True)
 
     @contextmanager
     def variables(self, text: str) -> Iterator[None]:
@@ -90,15 +100,7 @@ def one_machine(compose: Compose) -> None:
     compose.sh("docker compose run --rm operator status", last=20)
     compose.log.section("Each part is killed with kill -9, one after the other")
     for service in SERVICES:
-        before = exchange.orders()
-        started = time.monotonic()
-        compose.kill(service)
-        exchange.place("buy", "90.00", "1")
-        _finds_all(exchange, before)
-        compose.log.note(
-            f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later"
-        )
-        compose.up()  # until it is healthy again
+        _survives_kill(compose, exchange, service)
     _streams(compose, exchange, "101.00")
     _down_and_up(compose, exchange)
     compose.clear()
@@ -205,15 +207,7 @@ def cluster(compose: Compose) -> None:
     exchange = Exchange()
     _serves(compose, exchange)
     for node in ("nats", "nats-2", "nats-3"):
-        before = exchange.orders()
-        started = time.monotonic()
-        compose.kill(node)
-        exchange.place("buy", "90.00", "1")
-        _finds_all(exchange, before)
-        compose.log.note(
-            f"an order answered, and every order of before found, {time.monotonic() - started:.1f} s later"
-        )
-        compose.up()
+        _survives_kill(compose, exchange, node)
     _down_and_up(compose, exchange)
     compose.clear()
     (compose.folder / ".env").unlink()
@@ -244,10 +238,79 @@ def proxy(compose: Compose) -> None:
             _streams(compose, exchange, "102.00")
 
 
+def tls(compose: Compose) -> None:
+    """As docs/security.md says it: its override file, word by word, and a certificate."""
+    compose.log.section(
+        "TLS of the exchange's own, without a proxy", "With the override file of [security](security.md)."
+    )
+    security = (compose.folder / "docs/security.md").read_text()
+    [override] = re.findall(r"`docker-compose\.override\.yml`:\n\n```yaml\n(.*?)```", security, re.DOTALL)
+    (compose.folder / "docker-compose.override.yml").write_text(override)
+    folder = compose.folder / "tls"
+    folder.mkdir()
+    make_certificate(folder)
+    compose.log.note("tls/fullchain.pem and tls/privkey.pem are there, and docker-compose.override.yml")
+    compose.up()
+    compose.show()
+    trust = str(folder / "fullchain.pem")
+    _serves(compose, Exchange("https://localhost:8000", "wss://localhost:8001", trust))
+    compose.sh("docker compose run --rm operator status", last=20)
+    compose.clear()
+
+
+def make_certificate(folder: Path) -> None:
+    """For localhost, readable by the user of the containers."""
+    authority = trustme.CA()
+    leaf = authority.issue_cert("localhost")
+    chain = [*leaf.cert_chain_pems, authority.cert_pem]
+    (folder / "fullchain.pem").write_bytes(b"".join(each.bytes() for each in chain))
+    leaf.private_key_pem.write_to_path(str(folder / "privkey.pem"))
+    for name in ("fullchain.pem", "privkey.pem"):
+        shutil.chown(folder / name, 10001, 10001)
+
+
+def observe(compose: Compose) -> None:
+    compose.log.section("The profile observe", "Without Grafana, for which there is nothing to make an image from.")
+    compose.up("--profile observe", services="gateway prometheus")
+    compose.show("--profile observe")
+    exchange = Exchange()
+    _serves(compose, exchange)
+    prometheus = Exchange("http://127.0.0.1:9090")
+    targets = _until(lambda: _well_targets(prometheus), lambda found: {*found} >= {"matcher", "recorder", "gateway"})
+    compose.log.note(f"Prometheus reads from {', '.join(sorted(targets))}")
+    for query in ("max(pricetime_matcher_serving)", "max(pricetime_matcher_journal_sequence)"):
+        compose.log.note(f"{query}: {_until(lambda: _value(prometheus, query), bool)}")
+    groups = prometheus.read("/api/v1/rules")["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    expect(bool(rules) and all(rule["health"] != "err" for rule in rules), "rules without errors", rules)
+    compose.log.note(f"{len(rules)} rules loaded, none with an error")
+    compose.clear()
+
+
+def _well_targets(prometheus: Exchange) -> list[str]:
+    active = prometheus.read("/api/v1/targets")["data"]["activeTargets"]
+    return [each["labels"].get("part", "prometheus") for each in active if each["health"] == "up"]
+
+
+def _value(prometheus: Exchange, query: str) -> str:
+    result = prometheus.read(f"/api/v1/query?query={quote(query)}")["data"]["result"]
+    return str(result[0]["value"][1]) if result else ""
+
+
+def _until(ask: Callable[[], T], is_good: Callable[[T], bool], patience: float = 60.0) -> T:
+    deadline = time.monotonic() + patience
+    while not is_good(found := ask()):
+        expect(time.monotonic() < deadline, "it within a minute", found)
+        time.sleep(0.2)
+    return found
+
+
 SCENARIOS: Mapping[str, Callable[[Compose], None]] = {
     "one_machine": one_machine,
     "keys": keys,
     "standby": standby,
     "cluster": cluster,
     "proxy": proxy,
+    "tls": tls,
+    "observe": observe,
 }
