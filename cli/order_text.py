@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from cli.tables import columns
-from pricetime_client import Order, OrderEvent, Trade
+from pricetime_client.views import Order, OrderEvent, Trade
 
 _HEAD = ("ID", "ACCOUNT", "SYMBOL", "SIDE", "TYPE", "PRICE", "QUANTITY", "FILLED", "STATUS", "PLACED", "CLIENT ID")
 _RIGHT = ("ID", "PRICE", "QUANTITY", "FILLED")

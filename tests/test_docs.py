@@ -37,6 +37,8 @@ PACKAGES = (
     "recorder",
     "broadcaster",
     "cli",
+    "pricetime_client",
+    "demo",
     "bench",
     "chaos",
     "tests",

@@ -86,7 +86,7 @@ def test_an_order_from_its_beginning_to_its_end(stack: Stack, symbol: str, accou
 
         assert [each.order_id for each in exchange.orders()] == [replaced.placed.order_id, order.order_id]
         assert exchange.orders(status="open") == []
-        assert [each.event for each in exchange.order_history(order.order_id)][0] == "accepted"
+        assert exchange.order_history(order.order_id)[0].event == "accepted"
         assert [each.taker_order_id for each in exchange.trades(order_id=order.order_id)] == [taker.order_id]
         assert exchange.account().positions == {symbol: Decimal("-0.5")}
 

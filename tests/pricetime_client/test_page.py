@@ -1,0 +1,40 @@
+"""docs/client.md is true: its samples run as they are printed, and it names all there is."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pricetime_client import AsyncExchange
+from tests.support.stack import Stack
+
+PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+SAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SAID = ["open", "True", "off_tick -", "100.00 1.00000000", "live"]
+"""What the samples print, one after the other."""
+
+
+def test_every_sample_is_expected_to_say_something() -> None:
+    assert len(SAMPLES) == len(SAID)
+
+
+@pytest.mark.stack
+def test_the_samples_run(stack: Stack) -> None:
+    """One after the other in one process of their own, as starting five would take longer than all they do."""
+    program = "\nprint('----')\n".join(SAMPLES).replace("http://127.0.0.1:8000", stack.http)
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    command = [sys.executable, "-P", "-c", program]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for printed, expected in zip(done.stdout.split("----\n"), SAID, strict=True):
+        assert expected in printed
+
+
+@pytest.mark.parametrize("name", [name for name, _ in inspect.getmembers(AsyncExchange, inspect.isfunction)])
+def test_every_method_is_named(name: str) -> None:
+    assert name[0] == "_" or name == "close" or f"`{name}`" in PAGE
