@@ -285,11 +285,12 @@ class Keys:
 
 def check_binding(listener: socket.socket, settings: Settings, keys: Keys) -> None:
     """Without keys only this machine is served. Raises Refused. `keys` must have been started."""
-    host = settings.published_host or str(listener.getsockname()[0])
-    if keys.required or is_loopback(host):
+    hosts = (settings.published_host or str(listener.getsockname()[0])).split(",")
+    open_to_others = [host for host in hosts if not is_loopback(host)]
+    if keys.required or not open_to_others:
         return
     raise Refused(
-        f"{host} can be reached by others, and there are no keys: whoever comes could trade. Make a key with "
+        f"{open_to_others[0]} can be reached by others, and there are no keys: whoever comes could trade. Make a key with "
         "`pricetime keys create --scopes admin`, then start again; or serve this machine only, on 127.0.0.1"
     )
 

@@ -124,7 +124,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     require_keys: Literal["auto", "always"] = "auto"
     """auto: as soon as the first key has been made. Before that, only loopback is served."""
     published_host: str | None = None
-    """Where others reach gateway and broadcaster, if not at the address they listen on: of a container, the host's."""
+    """Where others reach gateway and broadcaster, if not at the address they listen on: of a container, the host's.
+    Several, with commas between, when a proxy is reached elsewhere than they are."""
     rate_limit: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Requests a second: of each key that has no rate of its own, and of each address that brings no key. 0: any."""
     signature_window_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -279,7 +280,7 @@ def observe(compose: Compose) -> None:
     targets = _until(lambda: _well_targets(prometheus), lambda found: {*found} >= {"matcher", "recorder", "gateway"})
     compose.log.note(f"Prometheus reads from {', '.join(sorted(targets))}")
     for query in ("max(pricetime_matcher_serving)", "max(pricetime_matcher_journal_sequence)"):
-        compose.log.note(f"{query}: {_until(lambda: _value(prometheus, query), bool)}")
+        compose.log.note(f"{query}: {_until(partial(_value, prometheus, query), bool)}")
     groups = prometheus.read("/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     expect(bool(rules) and all(rule["health"] != "err" for rule in rules), "rules without errors", rules)

@@ -313,10 +313,13 @@ async def test_without_keys_only_this_machine_is_served(connection: Client) -> N
         async with live_keys(connection) as keys:
             check_binding(local, Settings(), keys)
             check_binding(public, Settings(published_host="127.0.0.1"), keys)
+            check_binding(public, Settings(published_host="127.0.0.1,127.0.0.1"), keys)
             for listener, settings in (
                 (public, Settings()),
                 (public, Settings(http_host="127.0.0.1")),  # what it was asked to be does not count
                 (local, Settings(published_host="0.0.0.0")),
+                (local, Settings(published_host="127.0.0.1,0.0.0.0")),  # the second is a proxy's
+                (local, Settings(published_host="0.0.0.0,127.0.0.1")),
             ):
                 with pytest.raises(Refused, match="pricetime keys create"):
                     check_binding(listener, settings, keys)
