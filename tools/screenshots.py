@@ -27,6 +27,8 @@ FOLDER = ROOT / "docs" / "images"
 MAX_BYTES = 300_000
 _ACCOUNT = "you"
 _START_SECONDS = 90.0
+_SPEED = "3"
+"""Busy enough that there is a trade in almost every second."""
 _PORTS = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0")
 
 
@@ -38,7 +40,7 @@ class NotTaken(Exception):
 def demo(folder: Path) -> Iterator[str]:
     """A running demo. Gives the address of its page."""
     data, log = folder / "data", folder / "demo.log"
-    command = (sys.executable, "-m", "cli.main", "demo", "--data", str(data), *_PORTS)
+    command = (sys.executable, "-m", "cli.main", "demo", "--speed", _SPEED, "--data", str(data), *_PORTS)
     program = Program(name="pricetime demo", command=command, environment={"PYTHONPATH": str(ROOT)}, stop_seconds=60)
     with log.open("ab") as output:
         process = spawn(program, output)
@@ -105,7 +107,7 @@ def show(page: Page, symbol: str) -> None:
     page.locator("#symbol").select_option(symbol)
     page.locator("#account").fill(_ACCOUNT)
     page.locator("#account").press("Enter")
-    page.locator("#interval").select_option("5s")
+    page.locator("#interval").select_option("1s")
     for part in (
         "#connection[data-state=live]",
         "#ladder [data-side=bid][data-price]",
@@ -113,12 +115,22 @@ def show(page: Page, symbol: str) -> None:
         "#open-orders [data-order-id]",
     ):
         page.locator(part).first.wait_for(state="attached")
+    place(page)
+    page.keyboard.press("Escape")  # nothing has the focus
     page.wait_for_timeout(3_000)  # charts and tape move on
+
+
+def place(page: Page) -> None:
+    """An order as a visitor places it: a click on a level, a quantity, the button."""
+    page.locator("#bids .price").nth(14).click()
+    page.locator("#quantity").fill("0.5")
+    page.locator("#order-submit").click()
+    page.locator("#order-message[data-kind=good]").wait_for()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description="Pictures of the trading page.")
-    parser.add_argument("--seconds", type=float, default=120.0, metavar="N", help="of trading before (default: 120)")
+    parser.add_argument("--seconds", type=float, default=180.0, metavar="N", help="of trading before (default: 180)")
     parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="where to (default: docs/images)")
     chosen = parser.parse_args()
     try:
