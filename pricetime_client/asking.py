@@ -101,7 +101,7 @@ def read(answer: Answer, wanted: type[T]) -> T:
 
 def refusal(answer: Answer) -> Refusal:
     problem = problem_of(answer.status, answer.body)
-    return Refusal(replace(problem, retry_after=_retry_after(answer)))
+    return Refusal(replace(problem, retry_after=_retry_after(answer) or problem.retry_after))
 
 
 def problem_of(status: int, body: bytes) -> Problem:

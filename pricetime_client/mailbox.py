@@ -24,6 +24,10 @@ class Mailbox(Generic[M]):
         self.is_closed = False
         self._messages: asyncio.Queue[M | None] = asyncio.Queue(ROOM)
 
+    @property
+    def has_room(self) -> bool:
+        return not self._messages.full()
+
     async def put(self, message: M) -> None:
         """Waits for room."""
         if not self.is_closed:

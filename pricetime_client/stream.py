@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from pricetime_client.asking import problem_of
 from pricetime_client.book import LocalBook
-from pricetime_client.errors import NoAnswer, Refusal
+from pricetime_client.errors import ExchangeError, NoAnswer, Refusal
 from pricetime_client.mailbox import BookBox, Mailbox
 from pricetime_client.messages import (
     BookChange,
@@ -298,8 +298,12 @@ class Stream:
         for number, box in list(self._boxes.items()):
             await self._send(_subscribe(number, box))
         while True:
-            said = heard(await self._next(socket))
+            received = await self._next(socket)
             self._pause = _FIRST_PAUSE_SECONDS
+            try:
+                said = heard(received)
+            except msgspec.MsgspecError as error:
+                raise ExchangeError(f"a message of the exchange cannot be read: {error}") from error
             if said is not None:
                 await self._hear(said)
 
@@ -376,6 +380,9 @@ class Stream:
 
     async def _put(self, box: Mailbox[Any], message: Message) -> None:
         """Whoever reads too slowly holds up the others of this stream, and they are to know."""
+        if box.has_room:
+            await box.put(message)
+            return
         try:
             async with asyncio.timeout(STALE_SECONDS):
                 await box.put(message)
