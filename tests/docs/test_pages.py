@@ -24,6 +24,7 @@ TESTS = {
     "docs/nats.md": "tests/test_nats_docs.py",
     "docs/access.md": "tests/gateway/test_access_page.py",
     "docs/streams.md": "tests/test_command_lines.py",
+    "docs/client.md": "tests/pricetime_client/test_page.py",
 }
 """Which test runs the commands of a page, or of the pages in a folder."""
 OTHERWISE = {
