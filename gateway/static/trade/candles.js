@@ -10,9 +10,12 @@ import {
   createChart,
 } from "../vendor/lightweight-charts/lightweight-charts.mjs";
 import { byId, setText } from "./dom.js";
+import { drawing } from "./frames.js";
 import { grouped, shortened } from "./decimals.js";
 
 const PAGE = 500;
+const UNITS = { s: 1, m: 60, h: 3600, d: 86400 };
+const TRADE_MS = 200;
 const FAR_LEFT = 20; // so many candles from the first one, older ones are asked for
 
 export class Candles {
@@ -42,6 +45,7 @@ export class Candles {
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       if (range !== null && range.from < FAR_LEFT) this.#older();
     });
+    this.#drawTrade = drawing(() => this.#showTrade(), TRADE_MS);
     this.colors();
     document.addEventListener("themechange", () => this.colors());
   }
@@ -61,6 +65,8 @@ export class Candles {
   #lines = [];
   #palette = {};
   #tick = null;
+  #trade = null;
+  #drawTrade;
 
   /** The newest candle, as the exchange told it. */
   get last() {
@@ -79,6 +85,7 @@ export class Candles {
     this.#candles = [];
     this.#hasOlder = false;
     this.#hovered = null;
+    this.#trade = null;
     this.#bars.applyOptions({
       priceFormat: { type: "price", precision: tick.decimals, minMove: tick.approximate(1n) },
     });
@@ -124,6 +131,23 @@ export class Candles {
     this.#bars.update(bar(candle));
     this.#volumes.update(this.#volume(candle));
     if (this.#hovered === null) this.#showLegend(candle);
+  }
+
+  /** The newest trade: candles come once a second, and nobody should have to wait for the line to move. */
+  traded(trade) {
+    this.#trade = trade;
+    this.#drawTrade();
+  }
+
+  #showTrade() {
+    const [trade, last] = [this.#trade, this.last];
+    if (trade === null || this.#candles.length === 0) return;
+    const length = Number.parseInt(this.#interval, 10) * UNITS[this.#interval.at(-1)];
+    const opens = Math.floor(seconds(trade.executed_at) / length) * length;
+    if (opens !== seconds(last.open_time)) return; // the first of a candle: the stream brings it in a moment
+    const price = Number(trade.price);
+    const { time, open, high, low } = bar(last);
+    this.#bars.update({ time, open, high: Math.max(high, price), low: Math.min(low, price), close: price });
   }
 
   /** Own resting orders of this symbol, as lines. */

@@ -184,7 +184,9 @@ class Page {
 
   #onTrades(trades) {
     this.tape.add(trades);
-    if (this.tape.newest !== null) this.ladder.lastTrade(this.tape.newest);
+    if (this.tape.newest === null) return;
+    this.ladder.lastTrade(this.tape.newest);
+    this.candles.traded(this.tape.newest);
   }
 
   #onInstrument(instrument) {
@@ -240,6 +242,7 @@ class Page {
   }
 
   #onOrders(message) {
+    if (!this.#isOurs(message)) return true; // of the account before, on its way still
     if (message.type !== "snapshot") {
       if (this.own.update(message)) this.#showOwn();
       return true;
@@ -248,6 +251,12 @@ class Page {
     if (this.own.isKnown) this.#quietly(this.#readFills()); // and whoever may not see orders is not asked for fills
     this.#showOwn();
     return true;
+  }
+
+  #isOurs(message) {
+    const { account } = this;
+    if (account === "") return true;
+    return message.type === "snapshot" ? (message.accounts ?? [account]).includes(account) : message.order.account === account;
   }
 
   /** Of the latest orders that were filled: the fills before the stream began. */
@@ -273,7 +282,7 @@ class Page {
 
   /** To a command of ours. The stream says the same, a moment earlier or later. */
   #onAnswer(order, milliseconds) {
-    setText(byId("latency"), `${milliseconds.toFixed(1)} ms`);
+    setText(byId("latency"), `${milliseconds.toFixed(milliseconds < 100 ? 1 : 0)} ms`);
     if (order === null) return;
     this.own.told(order);
     for (const trade of order.trades ?? []) this.own.filled(order, trade);
