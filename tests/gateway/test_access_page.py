@@ -1,5 +1,6 @@
 """docs/access.md is true: its samples run as they are printed, and its tables name what there is."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from contracts.keys import KeyRefusal, Scope
 from entry.keys import no_access
+from pricetime_client import AsyncExchange, OrdersSnapshot, Refusal
 from tests.support.keys import TRADE, MadeKey, make_key
 from tests.support.servers import run_apart, wait_until
 from tests.support.stack import Stack, running_stack
@@ -71,6 +73,28 @@ def test_the_sample_in_shell(stack: Stack, signing_key: MadeKey) -> None:
     assert '"status":"open"' in order
     assert '"client_order_id":"signed-2"' in orders
     assert again == orders
+
+
+@pytest.mark.stack
+async def test_our_client_signs_likewise(stack: Stack, signing_key: MadeKey) -> None:
+    """Also many equal requests at once, each of which must be signed on its own; and the handshake of a stream."""
+    async with AsyncExchange(stack.http, key=signing_key.key, signed=True) as exchange:
+        order = await exchange.place(symbol="BTC-USD", side="buy", price="1.00", quantity="1")
+        found = await asyncio.gather(*(exchange.order(order.order_id) for _ in range(20)))
+        assert {each.account for each in found} == {"anna"}
+        async with exchange.stream() as stream:
+            snapshot = await anext(stream.subscribe("orders"))
+        assert isinstance(snapshot, OrdersSnapshot)
+        assert snapshot.accounts == ["anna"]
+    async with AsyncExchange(stack.http, key=signing_key.key) as exchange:  # a --signed-only key that is sent itself
+        with pytest.raises(Refusal, match="unauthorized"):
+            await exchange.orders()
+        with pytest.raises(Refusal, match="unauthorized"):
+            async with exchange.stream():
+                pass
+    async with AsyncExchange(stack.http, key=f"{signing_key.key}0", signed=True) as exchange:
+        with pytest.raises(Refusal, match="signature_invalid"):
+            await exchange.orders()
 
 
 @pytest.mark.parametrize(
