@@ -47,11 +47,14 @@ export class Rest {
    */
   async command(method, path, body, onWait = () => {}) {
     const until = this.#now() + PATIENCE_MS;
+    let isUnknown = false;
     for (;;) {
       const began = this.#now();
       const refusal = await this.#tried(method, path, body, began);
       if (!(refusal instanceof Refusal)) return refusal;
-      if (!mayRepeat(refusal) || this.#now() + PAUSE_MS > until) throw refusal;
+      if (!mayRepeat(refusal)) throw refusal;
+      isUnknown ||= refusal.status !== 503; // which says that nothing was done, but of this attempt only
+      if (this.#now() + PAUSE_MS > until) throw isUnknown ? unknownResult() : refusal;
       onWait(refusal);
       await this.#sleep(refusal.retryAfterMs ?? PAUSE_MS);
     }
@@ -86,6 +89,11 @@ export class Rest {
     if (seconds > 0) refusal.retryAfterMs = seconds * 1000;
     throw refusal;
   }
+}
+
+function unknownResult() {
+  const detail = "There was no answer, so it is not known whether this was done. The open orders tell, once the exchange is back.";
+  return new Refusal(0, { code: "result_unknown", detail });
 }
 
 /** What a proxy answers in place of the exchange may be a page; undefined for that. */

@@ -64,8 +64,15 @@ test("the exchange's no is final", async () => {
 
 test("it is not asked for ever", async () => {
   const { rest, slept } = played(new TypeError("network"));
-  await assert.rejects(rest.command("DELETE", "/orders/1"), { code: "unreachable" });
+  await assert.rejects(rest.command("DELETE", "/orders/1"), { code: "result_unknown" });
   assert.ok(slept.length > 10 && slept.length <= 50);
+});
+
+test("what may have been done is unknown, whatever the last attempt says of itself", async () => {
+  const busy = [503, { code: "overloaded" }, { "Retry-After": "1" }];
+  await assert.rejects(played(busy).rest.command("POST", "/orders", ORDER), { code: "overloaded" });
+  await assert.rejects(played([504, {}], busy).rest.command("POST", "/orders", ORDER), { code: "result_unknown" });
+  await assert.rejects(played([504, {}], [422, { code: "off_tick" }]).rest.command("POST", "/orders", ORDER), { code: "off_tick" });
 });
 
 test("the key goes with what is one's own, not with public reads", async () => {
