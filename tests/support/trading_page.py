@@ -45,7 +45,7 @@ class Market:
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         answer = httpx.request(method, self.http + path, json=body, headers=self.headers, timeout=30, trust_env=False)
-        assert answer.is_success, answer.text
+        assert answer.is_success, f"{method} {path}: {answer.text}"
         return answer.json()
 
     def place(self, side: str, price: str, quantity: str = "1", **more: Any) -> Any:
@@ -206,7 +206,7 @@ def visiting(browser: Browser, http: str, screen: Screen, theme: Theme = "light"
         page.on("websocket", visit.note_socket)
         page.goto(http + query)
         yield visit
-        assert visit.unexpected == []
+        assert visit.unexpected == [], f"the page said: {visit.unexpected}"
     finally:
         context.close()
 
