@@ -6,7 +6,7 @@ COPY requirements.lock ./
 # The lock as constraints: its versions, but neither the embedded servers nor the tools for development
 ENV PIP_CONSTRAINT=/source/requirements.lock PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY . .
-RUN /opt/pricetime/bin/pip install .
+RUN /opt/pricetime/bin/pip install ".[tracing]"
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin pricetime \
