@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, Struct
 
 from broadcaster.messages import RequestId
 from contracts.candles import INTERVALS
+from entry.admission import BYTES_OF_ONE
 from entry.bodies import Fields, Number, missing, read_object, text, wrong_type
 from entry.plain_orders import NOTHING, PlainOrder, is_whole_truth, of_raw, quotation_marks
 from entry.problems import Declined, declined, quoted
@@ -103,6 +104,8 @@ _ORDER_ID = 2
 
 def read_plain(message: bytes) -> PlainRequest | None:
     """The request; None if there is anything unusual about it, which `read_request` is to judge."""
+    if len(message) >= BYTES_OF_ONE:
+        return None
     try:
         request = _decode_plain(message)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -16,10 +16,11 @@ from broadcaster.connection import Connection
 from broadcaster.feed import Farewell, Gap, frame
 from broadcaster.live import Live
 from broadcaster.messages import ErrorMessage, OrderAnswer, RequestId, Subscribed, encode
-from broadcaster.protocol import PlainPlace, PlainRequest, Request, Unreadable, Wanted, request_id_of
+from broadcaster.protocol import PlainRequest, Request, Unreadable, Wanted, request_id_of
 from broadcaster.streams import BookTooLarge, orders_snapshot
 from broadcaster.trading import Trading
 from contracts.keys import Access, Scope, TokenBucket
+from contracts.messages import PlaceOrder
 from contracts.views import OrderView, format_time
 from entry.commands import valid_account
 from entry.exchange import Done
@@ -158,7 +159,7 @@ class Session:
         if self._is_busy or self._in_flight >= MAX_IN_FLIGHT or not self.connection.is_ready():
             return False
         request = protocol.read_plain(message)
-        return request is not None and self._begin(request, len(message))
+        return request is not None and self._begin(request)
 
     async def handle(self, message: bytes | str) -> None:
         """One message. Waits while the client does not read its answers, or too many are still to come."""
@@ -175,7 +176,7 @@ class Session:
     async def _handle(self, message: bytes) -> None:
         if (plain := protocol.read_plain(message)) is not None:
             await self._has_room()
-            if self._begin(plain, len(message)):
+            if self._begin(plain):
                 return
         try:
             request = protocol.read_request(message)
@@ -384,33 +385,36 @@ class Session:
         self.cancels_on_disconnect = protocol.enabled(request)
         self.tell(messages.CancelOnDisconnect(id=request.id, enabled=self.cancels_on_disconnect))
 
-    def _begin(self, request: PlainRequest, size: int) -> bool:
-        """Whether it was begun, or refused for what comes too fast. If not, nothing was done, nor counted."""
+    def _begin(self, request: PlainRequest) -> bool:
+        """Whether it was begun, or refused as too much. If not, nothing was done, nor counted."""
         found = self._trading.plain_command(request, self.access)
-        if found is None or not self._trading.has_room(found[0]) or not self._count_request():
+        if found is None or not self._count_request():
             return False
         command, instrument = found
-        written, is_place = bytes(request.id), isinstance(request, PlainPlace)
+        request_id = bytes(request.id)
 
         def told(answer: "Done[OrderView] | Exception") -> None:  # in quotes: else it is made anew each time
+            self._trading.left(command)
             self._left()
             if isinstance(answer, Exception):
-                self._failed(answer, request_id_of(written))
+                self._failed(answer, request_id_of(request_id))
+            elif type(command) is PlaceOrder:
+                self._note(answer.sequence, (answer.view.order_id,))
+                self._answer("placed", answer, request_id)
             else:
-                self._answered("placed" if is_place else "canceled", answer, written)
+                self._note(answer.sequence, ())
+                self._answer("canceled", answer, request_id)
 
         try:
-            self._trading.charge(1, self.access)
-            self._trading.begin(command, instrument, size, self.access, told)
+            self._trading.begin(command, instrument, self.access, told)
         except (Declined, StreamDeclined) as error:
-            self._refuse(error, request_id_of(written))
+            self._refuse(error, request_id_of(request_id))
         else:
             self._in_flight += 1
         return True
 
-    def _answered(self, kind: Literal["placed", "canceled"], done: Done[OrderView], request_id: bytes) -> None:
+    def _answer(self, kind: Literal["placed", "canceled"], done: Done[OrderView], request_id: bytes) -> None:
         """`request_id` as it was written, empty if there is none."""
-        self._note(done.sequence, (done.view.order_id,) if kind == "placed" else ())
         answer = encode(OrderAnswer(type=kind, order=done.view, sequence=done.sequence, replayed=done.replayed))
         if request_id:
             answer = b'{"id":%b,%b' % (request_id, answer[1:])

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _FOLD_SECONDS = 2.0
 _AGAIN_SECONDS, _MOST_SECONDS = 0.25, 5.0
 _MAX_KEYS = 10_000
+_WEIGHT_OF_PLAIN = 1
 _CANCELING = frozenset(("cancel", "cancel_all", "cancel_all_after"))
 
 
@@ -127,9 +128,12 @@ class Trading:
         """Raises Declined when as many orders are at work as may be. What is returned is to be called at the end."""
         kind = Kind.CANCEL if request.op in _CANCELING else Kind.ORDER
         weight = weight_of(request.size)
+        self._enter(kind, weight)
+        return lambda: self._admission.leave(kind, weight)
+
+    def _enter(self, kind: Kind, weight: int) -> None:
         if not self._admission.enter(kind, weight):
             raise overloaded(self._admission.retry_after(time.monotonic()))
-        return lambda: self._admission.leave(kind, weight)
 
     # Plain requests, which need no task
 
@@ -139,21 +143,20 @@ class Trading:
             return self._exchange.plain_order(request, access)
         return (CancelOrder(request.order_id, access.visible_accounts), None) if access.may_trade_any else None
 
-    def has_room(self, command: OrderCommand) -> bool:
-        return self._admission.has_room(_kind(command))
+    def begin(self, command: OrderCommand, instrument: Instrument | None, access: Access, tell: Told) -> None:
+        """Raises Declined or StreamDeclined: nothing was done. Else `tell` must say that it has `left`."""
+        if access.key_id is not None:
+            self.charge(1, access)
+        self._enter(_kind(command), _WEIGHT_OF_PLAIN)
+        try:
+            self._exchange.begin(command, instrument, access, tell)
+        except Declined:
+            self.left(command)
+            raise
 
-    def begin(
-        self, command: OrderCommand, instrument: Instrument | None, size: int, access: Access, tell: Told
-    ) -> None:
-        """For one that there is room for. Raises Declined: nothing was done."""
-        kind, weight, admission = _kind(command), weight_of(size), self._admission
-
-        def told(answer: "Done[OrderView] | Exception") -> None:  # in quotes: else it is made anew each time
-            admission.leave(kind, weight)
-            tell(answer)
-
-        self._exchange.begin(command, instrument, access, told)
-        admission.enter(kind, weight)
+    def left(self, command: OrderCommand) -> None:
+        """One that was begun is done."""
+        self._admission.leave(_kind(command), _WEIGHT_OF_PLAIN)
 
     # All others
 

@@ -1,12 +1,16 @@
 """Decimals at the edges, whole ticks and lots inside. Nothing here passes through a float."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 
 MAX_DECIMALS = 12
 """Of a tick or lot size."""
 _PLAIN_DIGITS = 30
+_KEPT = 4096
+"""Numbers of a step whose other form is kept: the same prices and quantities come again and again."""
 # re.ASCII: \d would take the digits of every script, and Decimal would read them.
 _LITERAL = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"\d{1,12}(\.\d{1,12})?", re.ASCII)
@@ -31,6 +35,20 @@ class Step:
 
     unit: int
     decimals: int
+    parse: Callable[[str], int] = field(init=False, repr=False, compare=False)
+    """How many steps the number is. Raises NotDecimal or OffStep; the caller judges the range.
+
+    Numbers beyond any price or quantity (1e400) come back as a very large count, never as a huge object.
+    """
+    parse_json: Callable[[bytes], int] = field(init=False, repr=False, compare=False)
+    """The same of a JSON value as it was written: a number, or text with its quotation marks."""
+    format: Callable[[int], str] = field(init=False, repr=False, compare=False)
+    """The plain decimal string, always with this step's number of decimals."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parse", lru_cache(_KEPT)(self._parse))
+        object.__setattr__(self, "parse_json", lru_cache(_KEPT)(self._parse_json))
+        object.__setattr__(self, "format", lru_cache(_KEPT)(self._format))
 
     @classmethod
     def of(cls, size: str) -> "Step":
@@ -41,15 +59,15 @@ class Step:
         decimals = max(0, -int(exponent))
         return cls(int(value.scaleb(decimals)), decimals)
 
-    def parse(self, text: str) -> int:
-        """How many steps the number is. Raises NotDecimal or OffStep; the caller judges the range.
-
-        Numbers beyond any price or quantity (1e400) come back as a very large count, never as a huge object.
-        """
+    def _parse(self, text: str) -> int:
         steps, rest = divmod(self._scaled(text), self.unit)
         if rest:
             raise OffStep(text)
         return steps
+
+    def _parse_json(self, written: bytes) -> int:
+        text = written.decode("latin-1")
+        return self._parse(text[1:-1] if text.startswith('"') else text)
 
     def _scaled(self, text: str) -> int:
         """The number times 10**decimals."""
@@ -79,8 +97,7 @@ class Step:
             magnitude *= 10**shift
         return -magnitude if sign else magnitude
 
-    def format(self, steps: int) -> str:
-        """The plain decimal string, always with this step's number of decimals."""
+    def _format(self, steps: int) -> str:
         scaled, decimals = steps * self.unit, self.decimals
         digits = str(scaled)
         if not decimals:
@@ -102,7 +119,12 @@ class Step:
         scaled, rest = divmod(numerator * self.unit * 10**extra, denominator)
         if 2 * rest > denominator or (2 * rest == denominator and scaled % 2):
             scaled += 1
-        digits = Step(1, self.decimals + extra).format(scaled)
+        digits = _fraction(self.decimals + extra).format(scaled)
         whole, _, fraction = digits.partition(".")
         fraction = fraction[: self.decimals] + fraction[self.decimals :].rstrip("0")
         return f"{whole}.{fraction}" if fraction else whole
+
+
+@lru_cache(maxsize=64)
+def _fraction(decimals: int) -> Step:
+    return Step(1, decimals)

@@ -123,6 +123,8 @@ def order_after(command: Command, events: Sequence[Event], time: int) -> Standin
     if isinstance(first, OrderAccepted):
         assert isinstance(command, PlaceOrder)
         standing = accepted(first, command, time)
+        if len(events) == 1:
+            return standing
     else:
         assert isinstance(first, OrderAmended | OrderCanceled)
         standing = follow(Standing(first.order, OrderStatus.OPEN), first)

@@ -178,33 +178,32 @@ class Exchange:
         sent_after = self._position.told
 
         def decided(decision: "Decided | Declined") -> None:  # in quotes: else it is made anew each time
+            known = self._shown_with(decision, instrument)
+            if known is None:
+                self._conclude_later(command, decision, instrument, access, sent_after, tell)
+                return
+            assert isinstance(decision, Decided)
+            assert isinstance(decision.result, Outcome)
+            part, sequence = decision.part, decision.part.sequence
+            self._position.tell(sequence)
             try:
-                answer = self._answer_at_once(command, decision, instrument)
+                answer = Done(answer_view(part, command, decision.result.events, known), sequence)
             except Exception as error:
                 tell(error)
-                return
-            if answer is not None:
-                tell(answer)
             else:
-                self._conclude_later(command, decision, instrument, access, sent_after, tell)
+                tell(answer)
 
         self._matcher.begin(command, decided)
 
-    def _answer_at_once(
-        self, command: OrderCommand, decision: Decided | Declined, instrument: Instrument | None
-    ) -> Done[OrderView] | None:
-        """Of what was done and is to be shown as it is: nearly always."""
-        if not isinstance(decision, Decided) or not isinstance(decision.result, Outcome):
+    def _shown_with(self, decision: Decided | Declined, instrument: Instrument | None) -> Instrument | None:
+        """The instrument of what was done and is to be shown as it is, nearly always; None if it is not as simple."""
+        if type(decision) is not Decided or type(decision.result) is not Outcome:
             return None
-        events, part = decision.result.events, decision.part
-        if instrument is None:
-            first = events[0]
-            assert isinstance(first, OrderCanceled | OrderAmended)
-            instrument = self._instruments.known(first.order.symbol)
-        if instrument is None:
-            return None
-        self._position.tell(part.sequence)
-        return Done(answer_view(part, command, events, instrument), part.sequence)
+        if instrument is not None:
+            return instrument
+        first = decision.result.events[0]
+        assert isinstance(first, OrderCanceled | OrderAmended)
+        return self._instruments.known(first.order.symbol)
 
     def _conclude_later(
         self,

@@ -86,10 +86,19 @@ class _Waiting(Struct, eq=False):
     is_settled: bool = False
     """Told, or nobody waits any more."""
 
+    counted_by: "MatcherClient | None" = None
+    """Whose commands there is one less of when it is settled, unless somebody else sees to that."""
+
     def settle(self, decision: Decided | Declined) -> None:
-        if not self.is_settled:
-            self.is_settled = True
+        if self.is_settled:
+            return
+        self.is_settled = True
+        if self.counted_by is not None:
+            self.counted_by.one_less()
+        try:
             self.tell(decision)
+        except Exception:
+            log.exception("a decision could not be told")  # those of others still are
 
 
 @dataclass(slots=True)
@@ -143,6 +152,9 @@ class MatcherClient:
         self.is_traced = False
         """Whether the matcher is to be told which traces commands belong to."""
 
+    def one_less(self) -> None:
+        self._count -= 1
+
     @property
     def waiting(self) -> int:
         """Commands whose decision is still to come."""
@@ -175,16 +187,10 @@ class MatcherClient:
         Nothing is sent before the next turn of the event loop.
         """
         self._check_room((command,))
+        waiting = self._waiting(command, tell)
+        waiting.counted_by = self
         self._count += 1
-
-        def told(decision: "Decided | Declined") -> None:  # in quotes: else it is made anew each time
-            self._count -= 1
-            try:
-                tell(decision)
-            except Exception:
-                log.exception("a decision could not be told")  # those of others still are
-
-        self._pending.append(self._waiting(command, told))
+        self._pending.append(waiting)
         self._work.set()
 
     async def submit_all(self, commands: Sequence[ClientCommand]) -> list[Decided | Declined]:

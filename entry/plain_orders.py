@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from contracts.decimals import NotDecimal, OffStep, Step
+from contracts.decimals import NotDecimal, OffStep
 from contracts.keys import Access
 from contracts.messages import DEFAULT_ACCOUNT, MAX_PRICE, MAX_QUANTITY, OrderType, PlaceOrder, Side, TimeInForce
 from contracts.views import Instrument
@@ -91,8 +91,8 @@ def command_of(order: PlainOrder, instrument: Instrument, access: Access) -> Pla
     if time_in_force is None or time_in_force is TimeInForce.GTC:
         time_in_force = TimeInForce.IOC if kind is OrderType.MARKET else TimeInForce.GTC
     try:
-        quantity = _steps(order.quantity, instrument.lot)
-        price = None if order.price is NOTHING else _steps(order.price, instrument.tick)
+        quantity = instrument.lot.parse_json(bytes(order.quantity))
+        price = None if order.price is NOTHING else instrument.tick.parse_json(bytes(order.price))
         account = (order.account or DEFAULT_ACCOUNT) if access.is_admin else trading_account(access, order.account)
     except (NotDecimal, OffStep, Declined):
         return None
@@ -109,9 +109,3 @@ def command_of(order: PlainOrder, instrument: Instrument, access: Access) -> Pla
         account,
         name,
     )
-
-
-def _steps(literal: Raw, step: Step) -> int:
-    """Raises NotDecimal or OffStep."""
-    written = str(literal, "latin-1")
-    return step.parse(written[1:-1] if written[0] == '"' else written)

@@ -22,7 +22,7 @@ MOMENT_PATTERN = (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_UNIT = Step(1, 0)
+_UNIT, _MICRO = Step(1, 0), Step(1, 6)
 _DIGITS = re.compile(r"-?[0-9]{1,41}")
 _EXACT = Context(prec=200)
 
@@ -127,7 +127,7 @@ def microseconds(fields: Fields, name: str) -> int | None:
     if written is None:
         return None
     code, advice = RejectReason.INVALID_DELAY.value, f"{name} takes at most six decimals; {quoted(written)} has more."
-    return _steps(written, Step(1, 6), name, lambda: declined(code, advice, name))
+    return _steps(written, _MICRO, name, lambda: declined(code, advice, name))
 
 
 def size(fields: Fields, name: str) -> str:
