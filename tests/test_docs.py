@@ -123,11 +123,11 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"pricetime {command}" in documents
 
 
-LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)|<img src=\"([^\"]+)\"", re.MULTILINE)
 
 
 def links(document: Path) -> list[str]:
-    return [inline or below for inline, below in LINK.findall(document.read_text())]
+    return [inline or below or picture for inline, below, picture in LINK.findall(document.read_text())]
 
 
 def targets(document: Path) -> set[Path]:
