@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from bench.frames import FrameConnection, WrongAnswer
 
-class WrongAnswer(Exception):
-    """A request was not answered as it must be. Nothing that is refused may count as work done."""
+__all__ = ["HttpPool", "NatsAsker", "WebSocketPool", "WrongAnswer", "answer_length", "post_request"]
 
 
 class NatsAsker:
@@ -174,97 +174,34 @@ class WebSocketPool:
         return await self._all[self._asked % len(self._all)].ask(fields)
 
 
-class _WebSocketConnection(asyncio.Protocol):
-    """Text frames with JSON in them; answers are known by the id that they begin with. No extensions."""
+class _WebSocketConnection(FrameConnection):
+    """JSON in both directions; answers are known by the id that they begin with."""
 
     def __init__(self, host: str) -> None:
-        self._host = host
-        self._received = b""
-        self._is_open = False
+        super().__init__(host)
         self._asked = 0
         self._answers: dict[bytes, asyncio.Future[bytes]] = {}
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not instances of it
-        self._transport.write(
-            b"GET /ws HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: cHJpY2V0aW1lYmVuY2htIQ==\r\n\r\n" % self._host.encode()
-        )
 
     async def ask(self, fields: bytes) -> bytes:
         self._asked += 1
         request_id = b"%d" % self._asked
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._answers[request_id] = answer
-        self._transport.write(text_frame(b'{"id":' + request_id + b"," + fields))
+        self.send_text(b'{"id":' + request_id + b"," + fields)
         return await answer
 
     def close(self) -> None:
-        self._transport.close()
+        self.transport.close()
 
-    def data_received(self, data: bytes) -> None:
-        received = self._received + data if self._received else data
-        at = 0 if self._is_open else self._read_head(received)
-        while (bounds := frame_bounds(received, at)) is not None:
-            self._on_frame(received[at] & 0x0F, received[bounds[0] : bounds[1]])
-            at = bounds[1]
-        self._received = received[at:]
-
-    def _read_head(self, received: bytes) -> int:
-        """Where frames begin; the end of what was received while the answer to the handshake is not complete."""
-        end = received.find(b"\r\n\r\n")
-        if end < 0:
-            return len(received)
-        if not received.startswith(b"HTTP/1.1 101 "):
-            self._fail(f"no WebSocket: {received[:200]!r}")
-        elif not self.opened.done():
-            self.opened.set_result(None)
-        self._is_open = True
-        return end + 4
-
-    def _on_frame(self, opcode: int, payload: bytes) -> None:
-        if opcode == _PING:
-            self._transport.write(_masked(_PONG, payload))
-        elif payload.startswith(b'{"id":') and opcode == _TEXT:
+    def on_text(self, payload: bytes) -> None:
+        if payload.startswith(b'{"id":'):
             answer = self._answers.pop(payload[6 : payload.index(b",")])
             if not answer.done():
                 answer.set_result(payload)
-        elif opcode == _CLOSE or b'"type":"error"' in payload:
-            self._fail(f"the server said {payload[:500]!r}")
+        elif b'"type":"error"' in payload:
+            self.on_end(f"the server said {payload[:500]!r}")
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._fail(f"the connection was closed ({error or 'by the server'})")
-
-    def _fail(self, why: str) -> None:
-        waiting: list[asyncio.Future[Any]] = [self.opened, *self._answers.values()]
-        for each in waiting:
+    def on_end(self, why: str) -> None:
+        for each in self._answers.values():
             if not each.done():
                 each.set_exception(WrongAnswer(why))
-
-
-_TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
-
-
-def text_frame(payload: bytes) -> bytes:
-    return _masked(_TEXT, payload)
-
-
-def _masked(opcode: int, payload: bytes) -> bytes:
-    """Under a mask of zeros, which servers must take and which costs nothing."""
-    size = len(payload)
-    if size < 126:
-        return bytes((0x80 | opcode, 0x80 | size, 0, 0, 0, 0)) + payload
-    assert size < 1 << 16
-    return bytes((0x80 | opcode, 0xFE, size >> 8, size & 0xFF, 0, 0, 0, 0)) + payload
-
-
-def frame_bounds(received: bytes, at: int) -> tuple[int, int] | None:
-    """Where the payload of the frame that begins at `at` begins and ends; None while it is not complete."""
-    if len(received) < at + 2:
-        return None
-    size, start = received[at + 1], at + 2
-    if size >= 126:
-        extended = 2 if size == 126 else 8
-        size, start = int.from_bytes(received[start : start + extended], "big"), start + extended
-    return (start, start + size) if len(received) >= start + size else None

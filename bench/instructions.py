@@ -33,10 +33,12 @@ from bench.flow import LISTING, Flow
 from bench.measure_rest import order_body
 from broadcaster.market import Market
 from contracts.commits import HASH_SIZE, Chain
+from contracts.keys import OPEN
 from contracts.messages import AnswerPart, Command, Commit, Event, PlaceOrder
-from contracts.views import Instrument, answer_view, defined_instrument
+from contracts.views import Instrument, answer_view, defined_instrument, step_of
 from entry.bodies import read_fields
 from entry.commands import PLACE_FIELDS, place_order
+from entry.plain_orders import command_of, read_plain_order
 from matcher.engine import Engine
 from matcher.replay import Replay
 from matcher.sequencer import Sequencer
@@ -132,6 +134,7 @@ def counts() -> Counts:
 
 def _stages() -> Iterator[tuple[str, int, Work]]:
     """Name, how many commands it counts for, and what to run."""
+    step_of.cache_clear()  # decimals that were read or written before are known: here none is
     plain = Flow(1).next_commands(_FILL + _COUNTED)
     yield from _engine_stages(plain)
     journal = _journal(plain)
@@ -140,10 +143,23 @@ def _stages() -> Iterator[tuple[str, int, Work]]:
     bodies = [order_body(command) for command in plain if isinstance(command, PlaceOrder)][:_COUNTED]
     instrument = defined_instrument(LISTING)
     yield "order entry: body to command", len(bodies), lambda: [_command(body, instrument) for body in bodies]
+    yield (
+        "order entry: plain body to command",
+        len(bodies),
+        lambda: [_plain_command(body, instrument) for body in bodies],
+    )
 
 
 def _command(body: bytes, instrument: Instrument) -> PlaceOrder:
     return place_order(read_fields(body, PLACE_FIELDS), instrument)
+
+
+def _plain_command(body: bytes, instrument: Instrument) -> PlaceOrder:
+    order = read_plain_order(body)
+    assert order is not None
+    command = command_of(order, instrument, OPEN)
+    assert command is not None
+    return command
 
 
 def _engine_stages(plain: list[Command]) -> Iterator[tuple[str, int, Work]]:

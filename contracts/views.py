@@ -52,11 +52,11 @@ class Instrument(Struct, frozen=True):
 
     @property
     def tick(self) -> Step:
-        return _step(self.tick_size)
+        return step_of(self.tick_size)
 
     @property
     def lot(self) -> Step:
-        return _step(self.lot_size)
+        return step_of(self.lot_size)
 
     @property
     def notional(self) -> Step:
@@ -65,7 +65,7 @@ class Instrument(Struct, frozen=True):
 
 
 @lru_cache(maxsize=4096)
-def _step(size: str) -> Step:
+def step_of(size: str) -> Step:
     return Step.of(size)
 
 

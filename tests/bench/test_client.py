@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from bench.client import HttpPool, WebSocketPool, WrongAnswer, answer_length, frame_bounds, post_request, text_frame
+from bench.client import HttpPool, WebSocketPool, WrongAnswer, answer_length, post_request
+from bench.frames import frame_bounds, text_frame
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
