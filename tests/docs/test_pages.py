@@ -74,7 +74,9 @@ def test_a_block_can_be_run_or_says_why_not(page: Path) -> None:
         if step.mark:
             assert step.is_run or step.installs or step.why_not_run, f"{page.name}:{step.line}: {step.mark}"
     assert not re.search(r"^ +```", text, re.MULTILINE), "a block in a list is not seen"
-    assert text.count("<!-- test:") == sum(bool(step.mark or step.stop) for step in steps(text)), "a mark leads nowhere"
+    assert text.count("<!-- test:") == sum(bool(step.mark or step.stop or step.speaker) for step in steps(text)), (
+        "a mark leads nowhere"
+    )
 
 
 def test_few_blocks_are_not_run() -> None:
@@ -87,7 +89,7 @@ def read(tmp_path: Path) -> Callable[[str], Reader]:
     def read_it(text: str) -> Reader:
         page = tmp_path / "page.md"
         page.write_text(text)
-        reader = Reader(tmp_path / "reader", {8000: 18000, 8001: 18001, 4222: 14222})
+        reader = Reader(tmp_path / "reader", {8000: 18000, 8001: 18001, 4222: 14222}, patience=0.2)
         try:
             reader.read(page)
         finally:
@@ -133,6 +135,7 @@ def test_what_goes_on_is_stopped_by_ctrl_c(read: Callable[[str], Reader]) -> Non
         ("```python\nraise SystemExit(3)\n```\n", "ended with 3"),
         ("```sh\necho one\n```\n\n```text\ntwo\n```\n", "shows"),
         ("""```sh\necho '{"code":"off_tick"}'\n```\n""", "is refused"),
+        ('<!-- test: goes on -->\n```sh\nsleep 60\n```\n\n<!-- test: "sleep" says "two" -->\n', "sleep says no 'two'"),
         ('<!-- test: goes on once it says "two" -->\n```sh\necho one\n```\n', "has not said 'two'"),
     ],
 )

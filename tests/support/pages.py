@@ -12,7 +12,8 @@ Comments right before a block, which readers of the page do not see, say what is
 - `<!-- test: installs -->`: pasted only by a reader who has installed nothing yet
 - `<!-- test: goes on -->`, or `<!-- test: goes on once it says "ready" -->`: it runs in a terminal of its own
 - `<!-- test: again until it shows this -->`: what is shown may take a moment to come
-- `<!-- test: Ctrl-C "pricetime up" -->`, before nothing: the program whose command holds that is stopped as by Ctrl-C.
+- `<!-- test: Ctrl-C "pricetime up" -->`, before nothing: the program whose command holds that is stopped as by Ctrl-C
+- `<!-- test: "maker.py" says "position" -->`, before nothing: its terminal shows that, now or in a moment
 """
 
 import doctest
@@ -34,6 +35,7 @@ STOP_SECONDS = 60
 
 _STEP = re.compile(
     r'^<!-- test: Ctrl-C "(?P<stop>[^"]+)" -->$'
+    r'|^<!-- test: "(?P<speaker>[^"]+)" says "(?P<heard>[^"]+)" -->$'
     r"|^(?:<!-- test: (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$"
     r"(?P<shows>\n+```text\n(?P<shown>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
@@ -49,7 +51,8 @@ _ENDED = (0, 130, -signal.SIGINT)
 
 @dataclass(frozen=True)
 class Step:
-    """One block of a page (`shown`: what it must show), or with `stop` a program that is to be ended."""
+    """One block of a page (`shown`: what it must show), or a program that is to be ended (`stop`) or to be heard
+    (`speaker`)."""
 
     line: int
     language: str = ""
@@ -57,6 +60,8 @@ class Step:
     mark: str = ""
     shown: str | None = None
     stop: str = ""
+    speaker: str = ""
+    heard: str = ""
 
     @property
     def is_run(self) -> bool:
@@ -93,6 +98,8 @@ def steps(text: str) -> list[Step]:
             mark=found["mark"] or "",
             shown=found["shown"] if found["shows"] else None,
             stop=found["stop"] or "",
+            speaker=found["speaker"] or "",
+            heard=found["heard"] or "",
         )
         for found in _STEP.finditer(text)
     ]
@@ -138,6 +145,8 @@ class Reader:
     folder: Path
     ports: Mapping[int, int] = field(default_factory=dict)
     installs: bool = False
+    patience: float = 30
+    """Seconds for what takes a moment."""
     terminals: list[Terminal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -190,6 +199,8 @@ class Reader:
         for step in steps(page.read_text()):
             if step.stop:
                 self.end(step.stop)
+            elif step.speaker:
+                self.hear(step.speaker, step.heard)
             elif step.is_run or (step.installs and self.installs):
                 self._take(step, f"{page.name}:{step.line}")
 
@@ -203,7 +214,9 @@ class Reader:
             assert '"code":"' not in said, f"{where} is refused:\n{said}"
             return
         if step.mark == _AGAIN and not is_shown(step.shown, self.back(said)):
-            wait_until(lambda: is_shown(step.shown or "", self.back(self.paste(step.language, text, where))), 20)
+            wait_until(
+                lambda: is_shown(step.shown or "", self.back(self.paste(step.language, text, where))), self.patience
+            )
             said = self.paste(step.language, text, where)
         assert is_shown(step.shown, self.back(said)), f"{where} shows:\n{step.shown}\nIt is:\n{self.back(said)}"
 
@@ -255,8 +268,19 @@ class Reader:
         assert self.here(says) in terminal.output, f"{text}\nhas not said {says!r}:\n{terminal.output[-4000:]}"
         return terminal.output
 
+    def hear(self, command: str, says: str) -> None:
+        """Return once it has said this."""
+        terminal = self._terminal(command)
+        assert wait_until(lambda: says in terminal.output, self.patience), (
+            f"{command} says no {says!r}:\n{terminal.output[-4000:]}"
+        )
+
+    def _terminal(self, command: str) -> Terminal:
+        (found,) = [each for each in self.terminals if command in each.command]
+        return found
+
     def end(self, command: str) -> None:
-        (terminal,) = [each for each in self.terminals if command in each.command]
+        terminal = self._terminal(command)
         self.terminals.remove(terminal)
         terminal.end()
 
