@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 WORKERS ?= 3
 
-.PHONY: up test package-test compose-test check audit reference tutorial fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
+.PHONY: up test wheel package-test compose-test check audit reference tutorial fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -40,6 +40,12 @@ chaos: $(READY) ## break a running exchange in every way, 560 times, and judge i
 
 simulate: $(READY) ## 100,000 seeds of the whole exchange in one process on virtual time (SEEDS=, FIRST=)
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0) --workers $$(nproc)
+
+wheel: $(READY) ## build the wheel, into dist/
+	@rm -rf build dist
+	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	@rm -rf build
+	@ls dist/*.whl
 
 package-test: $(READY) ## install the wheel as people do (pip, pipx, uvx) where nothing is, and trade (ARGS="--ways uvx")
 	$(BIN)/python -m tests.packaging.install $(ARGS)
@@ -107,5 +113,5 @@ prometheus:
 	@sh tests/observe/get-prometheus.sh
 
 clean: ## remove the environment, the data and everything built
-	rm -rf $(VENV) .pricetime build *.egg-info tests/*/node_modules tests/observe/.prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pricetime build dist *.egg-info tests/*/node_modules tests/observe/.prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -63,7 +63,7 @@ class Exchange:
 
     def trade(self, price: str) -> dict[str, Any]:
         """Two orders that meet, and what history and depth say of it."""
-        maker = self.place("sell", price, "2")
+        maker = self.place("sell", price, "1")
         taker = self.place("buy", price, "1")
         trades = self.read("/trades?limit=1")["items"]
         expect(trades[0]["taker_order_id"] == taker["order_id"], "the trade in the history", trades)

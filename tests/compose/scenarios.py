@@ -191,6 +191,7 @@ def standby(compose: Compose) -> None:
         [(host, _)] = re.findall(r" on (\w+) (goes) on", said)
         compose.sh(f"docker ps --filter id={host} --format '{{{{.Names}}}}'")
         serving = compose.service_of(host)
+        compose.up("--profile standby")  # the one that gave up its place stands by again
         started = time.monotonic()
         compose.kill(serving)
         exchange.place("buy", "90.00", "1")
