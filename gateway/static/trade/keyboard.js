@@ -5,7 +5,7 @@ import { byId } from "./dom.js";
 
 const TYPING = "input, select, textarea, [contenteditable]";
 
-/** `actions`: key to what it does. Those that a field or the browser needs are not taken away. */
+/** `actions`: key to what it does; a capital letter needs Shift. Those that the browser needs are not taken away. */
 export function listenToKeys(actions) {
   const help = byId("help");
   byId("help-button").addEventListener("click", () => help.showModal());
@@ -18,7 +18,7 @@ export function listenToKeys(actions) {
       return;
     }
     if (isTyping) return;
-    const action = event.key === "?" ? () => help.showModal() : actions[event.key.toLowerCase()];
+    const action = event.key === "?" ? () => help.showModal() : (actions[event.key] ?? actions[event.key.toLowerCase()]);
     if (action === undefined) return;
     event.preventDefault();
     action();

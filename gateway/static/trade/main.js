@@ -22,12 +22,13 @@ const TAPE_TRADES = 60;
 const FILLED_ORDERS = 10; // whose fills are looked up at the start; all later ones come by the stream
 const DAY_FIGURES_MS = 60_000;
 const RETRY_MS = 1_000;
+const LISTED_MS = 2_000; // the list of instruments is not asked for more often
 const STATES = { live: "Live", stale: "Stale", resyncing: "Resyncing", offline: "Offline" };
 
 class Page {
   constructor(config, instruments, rest) {
     this.rest = rest;
-    this.rules = new Map(instruments.map((each) => [each.symbol, new Rules(each)]));
+    this.#list(instruments);
     this.connection = new Connection(config.ws_url, {
       onState: (state) => this.#onState(state),
       onHeartbeat: (sequence) => this.#onHeartbeat(sequence),
@@ -62,6 +63,8 @@ class Page {
 
   symbol = null;
   book = null;
+  rules = new Map();
+  #listedAt = -Infinity;
   #wasLive = false;
 
   get account() {
@@ -72,7 +75,7 @@ class Page {
     this.show(symbol);
     this.#followOrders();
     this.connection.start();
-    setInterval(() => this.#quietly(this.market.load()), DAY_FIGURES_MS);
+    setInterval(() => this.quietly(this.market.load()), DAY_FIGURES_MS);
   }
 
   // What is looked at
@@ -98,12 +101,27 @@ class Page {
     this.#showOwn();
   }
 
+  /** New ones may have been listed: asked when somebody chooses, and when an own order is of one that is not known. */
+  async learnInstruments() {
+    if (performance.now() - this.#listedAt < LISTED_MS) return;
+    this.#listedAt = performance.now();
+    const { items } = await this.rest.read("/instruments");
+    this.#list(items);
+  }
+
+  #list(instruments) {
+    this.#listedAt = performance.now();
+    const fresh = instruments.filter((each) => !this.rules.has(each.symbol));
+    for (const each of instruments) this.rules.set(each.symbol, new Rules(each));
+    byId("symbol").append(...fresh.map(({ symbol }) => element("option", { value: symbol }, symbol)));
+  }
+
   showInterval(interval) {
     this.interval = interval;
     byId("interval").value = interval;
     remember("interval", interval);
     this.#followCandles();
-    this.#quietly(this.candles.load());
+    this.quietly(this.candles.load());
   }
 
   #followMarket() {
@@ -139,9 +157,9 @@ class Page {
 
   /** From REST, besides what the streams bring: at the start, and after a while without them. */
   #readHistory() {
-    this.#quietly(this.candles.load());
-    this.#quietly(this.market.load());
-    this.#quietly(this.#readTrades());
+    this.quietly(this.candles.load());
+    this.quietly(this.market.load());
+    this.quietly(this.#readTrades());
   }
 
   async #readTrades() {
@@ -154,12 +172,12 @@ class Page {
   #tradesAnew() {
     if (this.tape.newest === null) return false;
     this.tape.clear();
-    this.#quietly(this.#readTrades());
+    this.quietly(this.#readTrades());
     return true;
   }
 
   /** History that cannot be read now is missing, no more: it is read again when the connection is back. */
-  async #quietly(reading) {
+  async quietly(reading) {
     try {
       await reading;
     } catch (error) {
@@ -248,7 +266,7 @@ class Page {
       return true;
     }
     this.own.snapshot(message);
-    if (this.own.isKnown) this.#quietly(this.#readFills()); // and whoever may not see orders is not asked for fills
+    if (this.own.isKnown) this.quietly(this.#readFills()); // and whoever may not see orders is not asked for fills
     this.#showOwn();
     return true;
   }
@@ -273,6 +291,7 @@ class Page {
 
   #showOwn() {
     const open = this.own.open();
+    if (open.some((order) => !this.rules.has(order.symbol))) this.quietly(this.learnInstruments());
     const here = open.filter((order) => order.symbol === this.symbol);
     this.openOrders.show(open, this.own.isKnown);
     this.fills.show(this.own.fills, this.own.isKnown);
@@ -348,6 +367,9 @@ function rememberedKey() {
 
 function listen(page) {
   byId("symbol").addEventListener("change", (event) => page.show(event.target.value));
+  for (const moment of ["pointerdown", "focus"]) {
+    byId("symbol").addEventListener(moment, () => page.quietly(page.learnInstruments()));
+  }
   byId("interval").addEventListener("change", (event) => page.showInterval(event.target.value));
   byId("account").addEventListener("change", () => page.useAccount());
   byId("key-form").addEventListener("submit", (event) => {
@@ -382,7 +404,7 @@ function listen(page) {
     ".": () => interval(1),
     o: () => byId("open-orders").querySelector("button")?.focus(),
     d: () => byId("asks").focus(),
-    x: () => byId("cancel-all").disabled || byId("cancel-all").click(),
+    X: () => byId("cancel-all").disabled || byId("cancel-all").click(),
     t: () => globalThis.toggleTheme(),
   });
 }
@@ -404,7 +426,6 @@ async function main() {
   const config = await asked(rest, "/config.json");
   const { items: instruments } = await asked(rest, "/instruments");
   setText(byId("stale-note"), "");
-  byId("symbol").replaceChildren(...instruments.map(({ symbol }) => element("option", { value: symbol }, symbol)));
   setText(byId("version"), config.version);
   byId("account").value = remembered("account", "default");
   byId("interval").value = remembered("interval", "1m");

@@ -92,7 +92,12 @@ export class OpenOrders {
   }
 
   async #amend(row, texts) {
-    const { body, errors } = checkAmendment(row.order, texts, this.#rulesOf(row.order.symbol));
+    const rules = this.#rulesOf(row.order.symbol);
+    if (rules === undefined) {
+      this.#say(`The rules of ${row.order.symbol} are not known yet; try again.`, "bad");
+      return;
+    }
+    const { body, errors } = checkAmendment(row.order, texts, rules);
     const [wrong] = Object.keys(errors);
     if (wrong !== undefined) {
       row.invalid(wrong);

@@ -7,6 +7,7 @@ import { TYPES, checkOrder, closedBecause } from "./order_rules.js";
 import { newClientOrderId } from "./rest.js";
 
 const OPTIONAL = ["price", "quantity", "notional", "stop_price", "display_quantity", "protection_price", "post_only"];
+const TOAST_MS = 5000;
 const TEXTS = OPTIONAL.filter((name) => name !== "post_only");
 const TIMES = {
   GTC: "Good till canceled",
@@ -52,6 +53,7 @@ export class OrderForm {
   #book = null;
   #touched = new Set();
   #isSending = false;
+  #toastTimer = null;
 
   /** Another symbol, or other rules of the same one. */
   show(rules) {
@@ -110,6 +112,18 @@ export class OrderForm {
     this.#message.setAttribute("role", kind === "bad" ? "alert" : "status");
     const more = details === null ? [] : [" ", element("span", { class: "detail" }, details)];
     this.#message.replaceChildren(text, ...more);
+    if (kind !== "" && kind !== "hint") this.#toast(text, kind);
+  }
+
+  /** On a phone the form is out of sight when an order is canceled further down: then it is told over the page. */
+  #toast(text, kind) {
+    const { top, bottom } = this.#message.getBoundingClientRect();
+    const isInSight = bottom <= innerHeight && top >= 0;
+    const toast = byId("toast");
+    clearTimeout(this.#toastTimer);
+    setText(toast, isInSight ? "" : text);
+    toast.dataset.kind = kind;
+    this.#toastTimer = setTimeout(() => setText(toast, ""), TOAST_MS);
   }
 
   /** What depends on what is filled in, on the instrument or on the book. */
