@@ -223,8 +223,9 @@ def _is_in(order_id: int, commit: Commit) -> bool:
 def test_without_instruments_every_commit_is_decoded_so_that_they_are_learned(journal: Journal) -> None:
     journal.play(bid(9950, 1500))
     assert _needles(Wanted(order_id=300)) == [b"\xcd\x01\x2c"]
-    printer = Printer(Wanted(order_id=1), scale := Scale(), as_lines=False)
+    printer = Printer(Wanted(order_id=300), scale := Scale(), as_lines=False)
     for commit, payload, _ in journal.written:
+        assert b"\xcd\x01\x2c" not in payload
         printer.take(commit.sequence, payload)
     assert scale.price(9950, "BTC-USD") == "99.50"
 

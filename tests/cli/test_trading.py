@@ -1,6 +1,8 @@
 """Trading, looking and administering in the terminal, on a running exchange: a symbol and accounts of its own."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +110,16 @@ def test_a_trade_is_told_and_found(terminal: Terminal) -> None:
     assert [each["order_id"] for each in terminal.json("orders", "--account", "una")] == [resting["order_id"]]
 
 
+def test_the_newest_orders_come_first(terminal: Terminal) -> None:
+    first, second, third = (terminal.order("buy", "1", SYMBOL, "-p", "1", "-a", "vic")["order_id"] for _ in range(3))
+    terminal.run("cancel", str(second))
+    of_vic = ("orders", "--account", "vic")
+    assert [each["order_id"] for each in terminal.json(*of_vic)] == [third, first]
+    assert [each["order_id"] for each in terminal.json(*of_vic, "--status", "any")] == [third, second, first]
+    assert [each["order_id"] for each in terminal.json(*of_vic, "-n", "1")] == [third]
+    assert [each["order_id"] for each in terminal.json(*of_vic, "--status", "canceled")] == [second]
+
+
 def test_the_kind_of_an_order_follows_from_its_prices(terminal: Terminal) -> None:
     kinds = {
         ("--price", "90", "--post-only", "--display", "0.1"): ("limit", "GTC"),
@@ -165,6 +177,25 @@ def test_book_and_trades_go_on_as_they_change(terminal: Terminal) -> None:
         taker = terminal.order("buy", "0.5", SYMBOL, "--market")
         assert trades.json()["taker_order_id"] == taker["order_id"]
         assert book.next().endswith("  live  bid -  ask 101.00 x 1.5")
+
+
+def test_on_a_terminal_the_book_is_drawn(terminal: Terminal, stack: Stack) -> None:
+    terminal.order("buy", "3.1", SYMBOL, "-p", "97.53")
+    above, below = pty.openpty()
+    command = [sys.executable, "-P", "-m", "cli.main", "book", SYMBOL, "--data", str(stack.data)]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    drawn = b""
+    with subprocess.Popen(command, stdin=below, stdout=below, stderr=subprocess.PIPE, env=environment) as running:
+        os.close(below)
+        try:
+            while b"97.53" not in drawn:
+                drawn += os.read(above, 4096)
+        finally:
+            running.send_signal(2)
+            _, said = running.communicate(timeout=20)
+            os.close(above)
+    assert b"live" in drawn
+    assert (running.returncode, said) == (130, b"")
 
 
 def test_instruments_are_listed_halted_and_resumed(terminal: Terminal) -> None:
