@@ -85,11 +85,9 @@ class Compose:
         env = self.folder / ".env"
         before = env.read_text()
         self.sh(f"cat >>.env <<'END'\n{text}\nEND", keep=None)
-        try:
-            yield
-        finally:
-            self.clear()
-            env.write_text(before)
+        yield
+        self.clear()
+        env.write_text(before)
 
 
 def one_machine(compose: Compose) -> None:
