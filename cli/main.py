@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -52,6 +53,7 @@ GROUPS: dict[str, Commands] = {
 """By what somebody wants; `pricetime --help` shows them so."""
 COMMANDS: Commands = {name: command for group in GROUPS.values() for name, command in group.items()}
 
+_ROOT = Path(__file__).parent.parent
 _PIPE_CLOSED = 141
 """What a shell says of a program whose reader has gone: `pricetime ... | head`."""
 
@@ -97,12 +99,24 @@ def make_parser(loaded: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     for name, (module_name, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name in loaded:
-            module = importlib.import_module(module_name)
+            module = _module(name, module_name)
             command.formatter_class = _Help
             command.description = "\n\n".join(filter(None, [command.description, examples(module)]))
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+def _module(command: str, name: str) -> ModuleType:
+    """Raises CommandError when a package is not installed that only some commands need."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or (_ROOT / error.name.partition(".")[0]).is_dir():
+            raise
+        raise CommandError(
+            f"`pricetime {command}` needs the package {error.name}: pip install 'pricetime[local]'"
+        ) from error
 
 
 def examples(module: ModuleType) -> str:

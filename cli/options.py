@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from cli.runfile import DATA
 from contracts.messages import NAME_PATTERN, SYMBOL_PATTERN
 from runtime.settings import PREFIX
 
@@ -17,9 +18,7 @@ MOMENTS = "2026-11-21T09:30:00, 2026-11-21, 09:30 (today), or how long ago: 90s,
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the running exchange"
-    )
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="folder of the running exchange")
 
 
 def add_nats(parser: argparse.ArgumentParser) -> None:

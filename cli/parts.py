@@ -48,6 +48,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     lag: int | None = None
     pid: int | None = None
     more: str = ""
+    metrics: str | None = None
+    """Where it shows what it measures."""
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,7 +289,8 @@ def _with_pids(parts: list[Part], running: RunFile | None) -> list[Part]:
     for part in parts:
         pid = part.pid or running.pids.get(part.part)
         gone = part.state == "does not answer" and not (pid and _is_alive(pid))
-        found.append(replace(part, pid=pid, state="does not run" if gone else part.state))
+        state = "does not run" if gone else part.state
+        found.append(replace(part, pid=pid, state=state, metrics=running.metrics.get(part.part)))
     nodes = [(name, pid) for name, pid in sorted(running.pids.items()) if name.startswith("nats-")]
     return [*found, *(_node(name, pid) for name, pid in nodes)]
 

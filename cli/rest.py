@@ -18,13 +18,12 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from cli.errors import CommandError
-from cli.runfile import read_run_file
+from cli.runfile import DATA, read_run_file
 from pricetime_client import AsyncExchange, Exchange, NoAnswer, Refusal
 from runtime.settings import CLIENT_KEY, CLIENT_URL
 
 T = TypeVar("T")
 
-_DATA = Path(".pricetime")
 PATIENCE_SECONDS = 10.0
 """How long a command repeats what has no definite answer; somebody is waiting at a terminal."""
 
@@ -41,7 +40,7 @@ def add_exchange(parser: argparse.ArgumentParser) -> None:
     exchange = parser.add_argument_group("which exchange")
     address = exchange.add_mutually_exclusive_group()
     address.add_argument("--url", metavar="URL", help=f"address of its REST interface (or {CLIENT_URL})")
-    address.add_argument("--data", type=Path, metavar="DIR", help=f"or the one that runs on this folder ({_DATA})")
+    address.add_argument("--data", type=Path, metavar="DIR", help=f"or the one that runs on this folder ({DATA})")
     exchange.add_argument(
         "--key-file", type=Path, metavar="FILE", help=f"an API key, where there are keys (or {CLIENT_KEY})"
     )
@@ -58,7 +57,7 @@ def where(arguments: argparse.Namespace) -> Where:
     key = _key(arguments.key_file)
     if url:
         return Where(url, None, key, arguments.signed, True)
-    running = read_run_file(arguments.data or _DATA)
+    running = read_run_file(arguments.data or DATA)
     return Where(running.http, f"{running.ws}/ws", key, arguments.signed, running.https)
 
 

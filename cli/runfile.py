@@ -51,11 +51,15 @@ def write_run_file(data: Path, content: RunFile) -> None:
     fresh.replace(path)
 
 
+def meant_folder(data: Path) -> Path:
+    """Where nobody said which and only a demo runs, the demo's is meant."""
+    only_demo = data == DATA and run_file_path(DEMO_DATA).exists() and not run_file_path(DATA).exists()
+    return DEMO_DATA if only_demo else data
+
+
 def read_run_file(data: Path) -> RunFile:
-    """Raises CommandError, in one line, when no stack runs there. Where nobody said which and only a demo runs, it is
-    the demo's."""
-    if data == DATA and run_file_path(DEMO_DATA).exists() and not run_file_path(DATA).exists():
-        data = DEMO_DATA
+    """Raises CommandError, in one line, when no stack runs there."""
+    data = meant_folder(data)
     try:
         return msgspec.json.decode(run_file_path(data).read_bytes(), type=RunFile)
     except FileNotFoundError as error:

@@ -21,7 +21,7 @@ from rich.text import Text
 from cli.asking import address
 from cli.options import add_nats
 from cli.parts import Part, Report, look
-from cli.runfile import RunFile, read_run_file, run_file_path
+from cli.runfile import RunFile, meant_folder, read_run_file, run_file_path
 from cli.supervisor import last_line
 from cli.tables import columns
 from runtime.tls import NatsTls
@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _where(arguments: argparse.Namespace) -> tuple[str, NatsTls, RunFile | None]:
-    """Read each time: it may be started anew while somebody watches."""
+    """Read each time: it may be started anew while somebody watches. What runs here counts only if it is meant."""
     url, tls = address(arguments)
-    is_here = not arguments.nats and run_file_path(arguments.data).exists()
+    is_here = not arguments.nats and run_file_path(meant_folder(arguments.data)).exists()
     running = read_run_file(arguments.data) if is_here else None
     return url, tls, running if running is not None and running.nats == url else None
 
@@ -70,9 +70,15 @@ async def _watch(arguments: argparse.Namespace) -> None:
 def _shown(report: Report, arguments: argparse.Namespace, running: RunFile | None) -> str:
     if arguments.json:
         return msgspec.json.encode(report).decode()
+    title = f"Pricetime {version('pricetime')}"
     if running is None:
-        return "\n".join(lines(report, f"Pricetime {version('pricetime')}", None))
-    return "\n".join(lines(report, f"Pricetime {version('pricetime')}, {arguments.data}", arguments.data / "logs"))
+        return "\n".join(lines(report, title, None))
+    data = meant_folder(arguments.data)
+    return "\n".join([*lines(report, f"{title}, {data}", data / "logs"), *_metrics(running)])
+
+
+def _metrics(running: RunFile) -> list[str]:
+    return ["", *(f"metrics of {name}: {url}" for name, url in running.metrics.items())] if running.metrics else []
 
 
 def lines(report: Report, title: str, logs: Path | None) -> list[str]:

@@ -102,6 +102,18 @@ def test_who_reads_no_further_ends_it_without_a_word() -> None:
     assert (writing.returncode, said) == (141, "")
 
 
+def test_a_package_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("cli.up", "cli.stack", "cli.health", "cli.rebuild"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert main(["up"]) == 2
+    assert capsys.readouterr().err == (
+        "pricetime: `pricetime up` needs the package psutil: pip install 'pricetime[local]'\n"
+    )
+
+
 def test_only_the_module_of_the_command_is_imported() -> None:
     """Every command starts as fast as it can: what others need is not looked at."""
     program = "import sys, cli.main; cli.main.make_parser(['keys']); print(*sys.modules)"
