@@ -30,6 +30,7 @@ TESTS = {
 OTHERWISE = {
     "docs/capacity.md": "a benchmark of many minutes",
     "docs/cli.md": "made from the commands, each of which has tests of its own in tests/cli",
+    "docs/compose-run.md": "the log of a run; `make compose-test` writes it",
     "docs/observability.md": "tests/observe reads the same addresses with a real Prometheus",
     "docs/security.md": "takes a public name; docs/how-to/open-to-others.md does the same without one",
     "docs/simulation.md": "runs of many minutes; tests/simulation runs the same program",

@@ -209,16 +209,24 @@ class Reader:
         if step.file:
             (self._current / step.file).write_text(text)
             return
-        said = self.paste(step.language, text, where) if step.says is None else self.begin(text, step.says)
+        said = self._say(step, text, where)
         if step.shown is None:
             assert '"code":"' not in said, f"{where} is refused:\n{said}"
-            return
-        if step.mark == _AGAIN and not is_shown(step.shown, self.back(said)):
-            wait_until(
-                lambda: is_shown(step.shown or "", self.back(self.paste(step.language, text, where))), self.patience
-            )
-            said = self.paste(step.language, text, where)
-        assert is_shown(step.shown, self.back(said)), f"{where} shows:\n{step.shown}\nIt is:\n{self.back(said)}"
+        else:
+            assert is_shown(step.shown, said), f"{where} shows:\n{step.shown}\nIt is:\n{said}"
+
+    def _say(self, step: Step, text: str, where: str) -> str:
+        if step.says is not None:
+            return self.back(self.begin(text, step.says))
+        if step.mark == _AGAIN:
+            wait_until(lambda: self._shows_by_now(step, text, where), self.patience)
+        return self.back(self.paste(step.language, text, where))
+
+    def _shows_by_now(self, step: Step, text: str, where: str) -> bool:
+        try:
+            return is_shown(step.shown or "", self.back(self.paste(step.language, text, where)))
+        except AssertionError:  # it may not even work yet
+            return False
 
     def here(self, text: str) -> str:
         """With the ports of this exchange."""
