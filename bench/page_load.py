@@ -94,7 +94,7 @@ class Wandering:
 
     def _name(self) -> str:
         self._named += 1
-        return f"level-{self._named}"
+        return f"{self.symbol}-{self._named}"
 
     def _quantity(self) -> str:
         return _decimal(self.chance.randrange(*_LOTS), 3)

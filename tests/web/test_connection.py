@@ -113,14 +113,11 @@ def test_a_broadcaster_that_stands_still_is_noticed(browser: Browser, exchange: 
     with visiting(browser, exchange.http, PHONE) as visit:
         visit.expected += LOST
         visit.choose(market.symbol)
+        states = states_of(visit)
         held = psutil.Process(exchange.pids["broadcaster"])
         held.send_signal(signal.SIGSTOP)
         try:
-            eventually(
-                visit.page,
-                lambda: visit.at("connection").get_attribute("data-state") != "live",
-                "no heartbeat: what is shown may be old",
-            )
+            eventually(visit.page, lambda: "stale" in states(), "no heartbeat: what is shown may be old")
             market.place("buy", "97", "3")
         finally:
             held.send_signal(signal.SIGCONT)
