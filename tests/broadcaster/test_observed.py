@@ -73,10 +73,10 @@ async def test_a_plain_request_is_timed_until_it_is_told() -> None:
     trading.begin(command, instrument, OPEN, answers.append)
     assert desk.spans == tracer.begun
     assert current.get() is None
-    assert not tracer.begun[0].ended
+    assert [span.ended for span in tracer.begun] == [False]
     desk.telling[0](declined("unknown_order", "no"))
     assert [type(each) for each in answers] == [Declined]
-    assert tracer.begun[0].ended
+    assert [span.ended for span in tracer.begun] == [True]
     assert trading._seconds["cancel"].count == 1
     assert trading._refused["unknown_order"] == 1
 
