@@ -183,7 +183,7 @@ def test_a_cancelation_whose_answer_was_lost_is_no_refusal() -> None:
 @pytest.mark.parametrize("script", [[GONE], [OVERLOADED, GONE], [lost(was_sent=False), GONE], [lost(), FILLED]])
 def test_an_order_that_was_gone_before_is_a_refusal(script: list[Came]) -> None:
     with pytest.raises(Refusal, match="order_not_resting"):
-        Talk(script).hold(calls().cancel(7, None))
+        Talk([*script, answer(200, ORDER)]).hold(calls().cancel(7, None))
 
 
 # Names, accounts, lists

@@ -313,6 +313,9 @@ async def test_a_gap_within_a_book_is_noticed_and_mended(as_feed: bool, played: 
         assert await peer.hears() == {"op": "unsubscribe", "channel": "book", "symbol": "A"}
         await peer.accepts()
         await peer.says(changed(9), snapshot(10, ("1", "1")), changed(11, ("2", "1")))
+        other = streams.book("B")
+        assert (await peer.accepts())["symbol"] == "B"  # once was enough
+        await within(other)
         if as_feed:
             await until(lambda: feed.book.last_sequence == 11)  # type: ignore[union-attr]
             assert feed.book.bids() == [(2, 1), (1, 1)]  # type: ignore[union-attr]
@@ -493,6 +496,18 @@ async def test_a_subscription_that_nobody_holds_is_unsubscribed(played: Played) 
         assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
 
 
+async def test_one_that_nobody_holds_can_be_made_again_at_once(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        streams.subscribe("trades", symbol="A")
+        gc.collect()
+        await peer.accepts()
+        again = streams.subscribe("trades", symbol="A")
+        assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
+        await peer.accepts()
+        await within(again)
+
+
 async def test_what_could_not_be_told_apart_is_another_stream(played: Played) -> None:
     async with opened(played) as streams:
         held = [streams.subscribe("trades"), streams.book("A"), streams.subscribe("orders", account="a")]
@@ -521,6 +536,22 @@ async def test_who_reads_slowly_misses_nothing_and_others_know(played: Played, m
         await until(lambda: feed.book.last_sequence == 1 and not feed.book.is_live)
         monkeypatch.setattr(stream, "STALE_SECONDS", 10.0)
         assert [(await within(anext(trades))).trade.sequence for _ in range(5)] == [1, 2, 3, 4, 5]
+        await until(lambda: feed.book.is_live)
+
+
+async def test_one_that_is_closed_while_it_is_full_holds_up_nobody(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "ROOM", 2)
+    monkeypatch.setattr(stream, "STALE_SECONDS", 60.0)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades, feed = streams.subscribe("trades"), streams.book("A")
+        await peer.accepts()
+        await peer.accepts()
+        await peer.says(*(traded(each) for each in range(5)), snapshot(1))
+        await until(lambda: not trades._box.has_room)
+        await trades.close()
         await until(lambda: feed.book.is_live)
 
 
