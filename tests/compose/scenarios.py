@@ -278,7 +278,7 @@ def observe(compose: Compose) -> None:
     prometheus = Exchange("http://127.0.0.1:9090")
     targets = _until(lambda: _well_targets(prometheus), lambda found: {*found} >= {"matcher", "recorder", "gateway"})
     compose.log.note(f"Prometheus reads from {', '.join(sorted(targets))}")
-    for query in ("max(pricetime_matcher_serving)", "max(pricetime_matcher_journal_sequence)"):
+    for query in ("max(pricetime_matcher_serving)", "max(pricetime_matcher_sequence)"):
         compose.log.note(f"{query}: {_until(partial(_value, prometheus, query), bool)}")
     groups = prometheus.read("/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
