@@ -194,7 +194,7 @@ class Visit:
 
 
 @contextmanager
-def visiting(browser: Browser, http: str, screen: Screen, theme: Theme = "light", query: str = "") -> Iterator[Visit]:
+def visiting(browser: Browser, http: str, screen: Screen, theme: Theme = "light", path: str = "/") -> Iterator[Visit]:
     context = new_context(browser, screen, theme, reduced_motion="reduce", timezone_id="UTC")
     try:
         page = context.new_page()
@@ -204,7 +204,7 @@ def visiting(browser: Browser, http: str, screen: Screen, theme: Theme = "light"
         page.on("pageerror", lambda error: visit.problems.append(str(error)))
         page.on("request", visit.note_request)
         page.on("websocket", visit.note_socket)
-        page.goto(http + query)
+        page.goto(http + path)
         yield visit
         assert visit.unexpected == [], f"the page said: {visit.unexpected}"
     finally:

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Route, expect
 from bench.page_load import Sent, Wandering, prepare, send
 from tests.support.stack import Stack
 from tests.support.trading_page import Market, Visit, eventually, own_symbol, visiting
-from tools.browser import DESKTOP, PHONE, Metrics, Screen, chromium
+from tools.browser import DESKTOP, PHONE, Metrics, Screen, Theme, chromium
 
 pytestmark = pytest.mark.stack
 
@@ -345,11 +345,13 @@ def test_light_and_dark_are_remembered(browser: Browser, market: Market) -> None
 
 @SCREENS
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, market: Market, account: str, screen: Screen, theme: str) -> None:
+def test_axe_finds_nothing_serious(
+    browser: Browser, market: Market, account: str, screen: Screen, theme: Theme
+) -> None:
     """With orders, fills, a message and an order being amended on the page; then with the help open."""
     market.place("buy", "97", "1", account=account)
     market.place("sell", "98.95", "0.5", account=account)
-    with visiting(browser, market.http, screen, theme) as visit:  # type: ignore[arg-type]
+    with visiting(browser, market.http, screen, theme) as visit:
         visit.choose(market.symbol, account)
         visit.fill(side="buy", type="limit", price="100.03", quantity="1")
         visit.submit()
@@ -358,6 +360,17 @@ def test_axe_finds_nothing_serious(browser: Browser, market: Market, account: st
         visit.press("?")
         expect(visit.at("help")).to_be_visible()
         assert visit.serious_findings() == []
+
+
+OTHERS: list[tuple[Screen, Theme]] = [(DESKTOP, "light"), (PHONE, "dark")]
+
+
+@pytest.mark.parametrize("path", ["/about", "/docs/errors"])
+def test_axe_finds_nothing_serious_on_our_other_pages(browser: Browser, stack: Stack, path: str) -> None:
+    """But for /docs, which is Swagger UI's."""
+    for screen, theme in OTHERS:
+        with visiting(browser, stack.http, screen, theme, path) as visit:
+            assert visit.serious_findings() == []
 
 
 def test_the_page_talks_to_the_exchange_only(browser: Browser, market: Market, account: str, stack: Stack) -> None:
