@@ -1,4 +1,11 @@
-"""`pricetime demo`: an exchange as `pricetime up` runs it, with traders on it, so that there is something to see."""
+"""`pricetime demo`: an exchange as `pricetime up` runs it, with traders on it, so that there is something to see.
+
+    pricetime demo
+    pricetime demo --symbols BTC-USD --speed 5
+    pricetime demo --replay orders.csv.xz --speed 60   an hour of a recorded day in a minute
+
+The traders are the programs of demo/; they use the public interfaces only.
+"""
 
 import argparse
 import re
@@ -23,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=speed,
         default=1.0,
         metavar="X",
-        help="how busy the traders are, and how fast a day is replayed: X times as usual (default: 1)",
+        help="how busy the traders are, or with --replay how fast the day is: X times as usual (default: 1)",
     )
     parser.add_argument(
         "--symbols",

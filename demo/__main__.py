@@ -55,10 +55,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description="Simulated traders for a running exchange.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of its REST (default: %(default)s)")
     parser.add_argument("--symbols", nargs="+", default=["BTC-USD"], metavar="S", help="what they trade")
-    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="how busy they are (default: 1)")
+    parser.add_argument("--speed", type=_speed, default=1.0, metavar="X", help="how busy they, or the day, are")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="a recorded day, sent to the first symbol instead")
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="the one that the exchange shows, as PEM")
     return parser
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return speed
 
 
 async def _trade(arguments: argparse.Namespace) -> None:
@@ -85,10 +92,11 @@ async def _jobs(arguments: argparse.Namespace, exchanges: dict[str, AsyncExchang
     if arguments.replay is not None:
         await opened(exchanges[REPLAY], first)
         jobs.append(Replay(exchanges[REPLAY], first, arguments.replay).run(arguments.speed))
+    usual = arguments.speed if arguments.replay is None else 1.0
     for symbol in others if arguments.replay else arguments.symbols:
         market = await opened(exchanges["market-maker"], symbol)
         print(f"trading {symbol} from {market.price}", flush=True)
-        jobs += [new_trader(exchanges[name], market).run(arguments.speed) for name, new_trader in TRADERS.items()]
+        jobs += [new_trader(exchanges[name], market).run(usual) for name, new_trader in TRADERS.items()]
     return jobs
 
 

@@ -77,7 +77,7 @@ def test_a_recorded_day_and_traders_at_work_and_nothing_left_of_them(tmp_path: P
                 ("99.50", 1),
                 ("100.25", 2),
             ]
-            assert wait_until(lambda: len(exchange.trades(symbol="LIVELY")) > 5, SECONDS)
+            assert wait_until(lambda: len(exchange.trades(symbol="LIVELY")) > 2, SECONDS)
             assert len(exchange.depth("LIVELY", levels=50).bids) > 10
             traded_by = {each.account for each in exchange.orders(symbol="LIVELY", limit=None)}
             assert {"market-maker", "noise"} <= traded_by <= {"market-maker", "noise", "momentum"}
