@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from random import random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from runtime.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span, SpanKind
+    from opentelemetry.trace import Span
 
 TRACEPARENT = "traceparent"
 MORE_TRACES = "traceparents"
@@ -41,10 +42,13 @@ class Tracing:
             raise Refused(
                 f"PRICETIME_TRACING_ENDPOINT is set, and {error.name} is missing: pip install 'pricetime[tracing]'"
             ) from error
+        from opentelemetry import context, trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._tracer = self._provider.get_tracer("pricetime", version("pricetime"))
-        self._propagator = TraceContextTextMapPropagator()
+        self._extract = TraceContextTextMapPropagator().extract
+        self._trace, self._nothing = trace, context.Context()
+        self._ratio = settings.tracing_ratio
 
     def begin(
         self,
@@ -55,25 +59,23 @@ class Tracing:
         attributes: Mapping[str, str | int] | None = None,
     ) -> "Span | None":
         """A span that is to be ended. `parent`: a span, or the traceparent of a client; without it a trace begins."""
-        from opentelemetry.trace import SpanKind as Kinds
-
-        span_kind: SpanKind = Kinds[kind]
+        context = None if parent is None else self._context(parent)
+        if context is None and random() >= self._ratio:  # asked first: most requests are not traced
+            return None
         span = self._tracer.start_span(
             name,
-            context=self._context(parent),
-            kind=span_kind,
+            context=context or self._nothing,
+            kind=self._trace.SpanKind[kind],
             attributes=dict(attributes or {}),
         )
         return span if span.is_recording() else None
 
-    def _context(self, parent: "Span | str | None") -> Any:
-        from opentelemetry import context, trace
-
-        if parent is None:
-            return context.Context()
-        if isinstance(parent, str):
-            return self._propagator.extract({TRACEPARENT: parent}, context.Context())
-        return trace.set_span_in_context(parent, context.Context())
+    def _context(self, parent: "Span | str") -> Any:
+        """None if the client's makes no sense."""
+        if not isinstance(parent, str):
+            return self._trace.set_span_in_context(parent, self._nothing)
+        found = self._extract({TRACEPARENT: parent}, self._nothing)
+        return found if self._trace.get_current_span(found).get_span_context().is_valid else None
 
     def close(self) -> None:
         """Send what has not been sent yet, for a moment at most: a collector that is away must not keep us here."""
@@ -86,7 +88,7 @@ def _provider(settings: Settings, service: str, exporter: "SpanExporter | None")
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
     if exporter is None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -94,7 +96,7 @@ def _provider(settings: Settings, service: str, exporter: "SpanExporter | None")
         assert settings.tracing_endpoint is not None
         exporter = OTLPSpanExporter(f"{settings.tracing_endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(settings.tracing_ratio)),
+        sampler=ParentBased(ALWAYS_ON),  # for those that Tracing lets begin
         resource=Resource.create({"service.name": f"pricetime-{service}", "service.version": version("pricetime")}),
         shutdown_on_exit=False,
     )

@@ -27,7 +27,8 @@ def pair() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[Stack]:
-    with running_stack() as started:
+    """With metrics: the matcher that helps out must not want the port of the other."""
+    with running_stack(options=("--metrics", "0")) as started:
         yield started
 
 

@@ -1,6 +1,7 @@
 """The supervisor with tiny programs: it starts again what ends, and leaves nothing behind."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -178,3 +179,16 @@ def test_of_several_last_lines_the_one_that_tells_the_reason_is_shown(lines: str
     log = tmp_path / "part.log"
     log.write_text(lines)
     assert last_line(log, start=0) == shown
+
+
+def test_of_a_log_of_objects_the_message_is_shown(tmp_path: Path) -> None:
+    log = tmp_path / "matcher.log"
+    lines = [
+        {"time": "2026-11-20T10:00:00.000Z", "level": "INFO", "message": "nats: connected"},
+        {"time": "2026-11-20T10:00:01.000Z", "level": "ERROR", "message": "refusing to serve: no keys"},
+        {"time": "2026-11-20T10:00:02.000Z", "level": "INFO", "message": "good-bye"},
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert last_line(log, start=0) == "refusing to serve: no keys"
+    log.write_text("[ERROR]\n")  # an object of JSON as well, but none of ours
+    assert last_line(log, start=0) == "[ERROR]"

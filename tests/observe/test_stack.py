@@ -38,6 +38,8 @@ class Observed(NamedTuple):
     prometheus: str
     placed: dict[str, Any]
     """The order that was traced."""
+    by_socket: int
+    """How many orders went by WebSocket."""
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +57,15 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             running_prometheus(stack.run_file.metrics, folder) as prometheus,
         ):
             assert wait_until(lambda: len(ask(prometheus, 'up{job="pricetime"} == 1')) == 4, 30)
-            placed = asyncio.run(_trade(stack))
-            yield Observed(stack, collector, prometheus, placed)
+            yield Observed(stack, collector, prometheus, *asyncio.run(_trade(stack)))
 
 
-async def _trade(stack: Stack) -> dict[str, Any]:
-    """Orders of every kind and way in, for long enough that there are rates. Returns one that has a trace."""
+async def _trade(stack: Stack) -> tuple[dict[str, Any], int]:
+    """Orders of every kind and way in, for long enough that there are rates.
+
+    Returns one that has a trace, and how many went by WebSocket.
+    """
+    by_socket = 0
     async with httpx.AsyncClient(base_url=stack.http, trust_env=False) as client, connect(f"{stack.ws}/ws") as socket:
         for number, channel in enumerate(("trades", "book", "orders")):
             symbol = {} if channel == "orders" else {"symbol": "BTC-USD"}
@@ -72,8 +77,11 @@ async def _trade(stack: Stack) -> dict[str, Any]:
         while time.monotonic() < until:
             await _some_of_everything(client)
             await socket.send(json.dumps({"op": "place", **_order("buy", "99.90")}))
+            by_socket += 1
+        async with connect(f"{stack.ws}/ws/orderbook?symbol=NOPE") as unwelcome:
+            assert "unknown_symbol" in str(await unwelcome.recv())
         found: dict[str, Any] = placed.json()
-        return found
+        return found, by_socket
 
 
 async def _some_of_everything(client: httpx.AsyncClient) -> None:
@@ -154,6 +162,11 @@ def test_what_is_measured_is_what_happened(observed: Observed) -> None:
             "commits": (one("sum(pricetime_matcher_commits_total)"), sequence - 1),  # the first was the barrier
             "open orders": (one("max(pricetime_matcher_resting_orders)"), one("max(pricetime_open_orders)")),
             "clients": (one('sum(pricetime_broadcaster_clients{path="/ws"})'), 0),
+            "sent away": (one("sum(pricetime_broadcaster_dropped_clients_total)"), 1),
+            "by WebSocket": (
+                one('sum(pricetime_broadcaster_request_seconds_count{operation="place"})'),
+                observed.by_socket,
+            ),
         }
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
