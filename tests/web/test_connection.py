@@ -151,6 +151,7 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, exchange: Stack, mark
         expect(visit.at("key")).to_be_visible()
         visit.at("key").fill(key)
         visit.at("key").press("Enter")
+        expect(visit.at("key-note")).to_contain_text("may read, trade")
         visit.at("account").fill("anna")
         visit.at("account").press("Enter")
         visit.fill(side="buy", type="limit", price="98", quantity="1")
