@@ -3,7 +3,7 @@
 Nothing here knows Prometheus. A service keeps integers that it keeps anyhow, and `Histogram`s, and tells a *source*:
 a function that names what they are now. It is called when somebody scrapes (runtime.metrics_server), and never
 otherwise. So what is not asked for costs nothing, and an order costs no look-up of a label
-(docs/decisions/0041-metrics-are-read-not-written.md). docs/metrics.md is made from the names below.
+(docs/decisions/0041-metrics-are-read-not-written.md). docs/reference/metrics.md is made from the names below.
 """
 
 from bisect import bisect_left
