@@ -144,6 +144,8 @@ def import_images(lab: Lab, docker: Callable[..., subprocess.Popen[bytes]], say:
             _run("tar", "--create", *_TAR_OPTIONS, "-C", str(root), ".", stdout=importing.stdin)
         if importing.returncode:
             raise ImageError(f"docker import of {tag} failed")
+    with docker("image", "prune", "--force", stdout=subprocess.DEVNULL):
+        pass  # those of the run before
     return unknown
 
 

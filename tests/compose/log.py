@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-_TIMES = re.compile(r" +(\d+\.\d+s)\s*$")
-
 
 class CommandFailed(Exception):
     """The message is the command and what it printed."""

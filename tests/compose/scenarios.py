@@ -49,7 +49,7 @@ class Compose:
         self.sh("docker compose version --short")
         self.sh("sh nats/make-env.sh", keep=None)
         self.sh("docker compose build --quiet", keep=None)
-        self.sh("docker images --format 'table {{.Repository}}:{{.Tag}}\t{{.Size}}'")
+        self.sh("docker images --filter dangling=false --format 'table {{.Repository}}:{{.Tag}}\t{{.Size}}'")
         for image in self.without_image:
             self.log.note(f"{image}: nothing of Debian's or PyPI's to make it from, so it is left out")
 
