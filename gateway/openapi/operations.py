@@ -572,6 +572,15 @@ _SERVER = (
     ),
     Operation(
         "get",
+        "/config.json",
+        "getConfig",
+        "What a page or client has to know before anything else",
+        "Where the WebSocket is, as reached from where this was asked.",
+        {200: ("The configuration", "PublicConfig", ())},
+        tag="server",
+    ),
+    Operation(
+        "get",
         "/health/live",
         "live",
         "Is the gateway running?",

@@ -31,6 +31,7 @@ from gateway.health import Readiness
 from gateway.http import JOURNAL_SEQUENCE, MAX_SEQUENCE
 from gateway.limits import Limits
 from gateway.openapi.operations import KEY, REPLAYED
+from gateway.places import PublicConfig
 from gateway.views import AccountView, OrderEventView
 
 Json = dict[str, Any]
@@ -90,6 +91,7 @@ _VIEWS = {
     "Problem": ProblemView,
     "Readiness": Readiness,
     "Limits": Limits,
+    "PublicConfig": PublicConfig,
 }
 
 _PLAIN_DECIMAL: Json = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["100.10"]}

@@ -19,6 +19,7 @@ from gateway.deferred_commands import DEFERRABLE
 from gateway.history_routes import PAGE_FILTERS, history_routes
 from gateway.limits import limits_routes
 from gateway.openapi import OPERATIONS, document
+from gateway.places import config_routes
 from gateway.routes import ACCOUNT_ORDER_FILTERS, ORDER_FILTERS, TRADE_FILTERS, Route, health_routes, read_routes
 from runtime.settings import Settings
 
@@ -34,6 +35,7 @@ def all_routes() -> dict[tuple[str, str], Route]:
         *read_routes(anything),
         *history_routes(anything, anything),
         *limits_routes(Settings()),
+        *config_routes(Settings(), "1"),
         *health_routes(anything),
     ]
     return {(route.method.lower(), re.sub(r":\w+", "", route.path)): route for route in routes}
