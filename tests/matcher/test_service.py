@@ -32,6 +32,7 @@ from contracts.messages import (
 from contracts.subjects import JOURNAL, MATCHER_INSTRUMENTS, MATCHER_ORDER, MATCHER_TAKEN_OVER
 from runtime.clock import now
 from tests.support.matchers import Matchers, Unanswered, client_of, order, order_id_of
+from tests.support.prometheus import get
 from tests.support.proxy import acknowledgements, proxy_to
 from tests.support.servers import NatsServer
 
@@ -156,9 +157,14 @@ async def test_a_stop_does_not_wait_for_a_commit_that_cannot_be_written(
 
 
 async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, matchers: Matchers) -> None:
-    """The commit in flight gets no acknowledgement, so requests pile up; then it does, and all are answered."""
+    """The commit in flight gets no acknowledgement, so requests pile up; then it does, and all are answered.
+
+    Whoever looks at the metrics meanwhile sees why.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     async with proxy_to(nats_server) as proxy, client_of(nats_server) as client:
-        matchers.start(nats_server, nats_url=proxy.url, backlog_commands=1000)
+        matchers.start(nats_server, nats_url=proxy.url, backlog_commands=1000, metrics_port=port)
         await client.until_served()
         (first,) = await client.submit(order())
         proxy.losing = acknowledgements
@@ -169,6 +175,10 @@ async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, 
         refused = await client.request([order()])
         assert isinstance(refused, RequestRefused)
         assert refused.reason is RequestRefusal.OVERLOADED
+        shown = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/metrics")
+        for each in ("turned_away_total 1.0", "backlog_commands 1000.0", "backlog_room_commands 1000.0"):
+            assert f"\npricetime_matcher_{each}\n" in shown
+        assert "\npricetime_matcher_commit_age_seconds 0.0\n" not in shown
         canceling = asyncio.create_task(client.submit(CancelOrder(order_id_of(first.results[0]))))
         proxy.losing = None
         answers: list[tuple[AnswerPart, ...]] = await asyncio.gather(*piled_up)
