@@ -67,7 +67,10 @@ class AsyncExchange:
         self._verify = verify
         self._patience = patience
         self._client = httpx.AsyncClient(
-            timeout=timeout, verify=verify, transport=transport, trust_env=self._address.trusts_environment
+            timeout=timeout,
+            verify=verify and self._address.verifies,
+            transport=transport,
+            trust_env=self._address.trusts_environment,
         )
 
     async def __aenter__(self) -> Self:

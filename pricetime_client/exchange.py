@@ -61,7 +61,10 @@ class Exchange:
         self._address = Address(url, key, signed=signed)
         self._calls = Calls(account, patience)
         self._client = httpx.Client(
-            timeout=timeout, verify=verify, transport=transport, trust_env=self._address.trusts_environment
+            timeout=timeout,
+            verify=verify and self._address.verifies,
+            transport=transport,
+            trust_env=self._address.trusts_environment,
         )
 
     def __enter__(self) -> Self:

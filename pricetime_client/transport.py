@@ -24,6 +24,8 @@ class Address:
             raise ValueError(f"{url!r} is no address of an exchange: give one such as http://127.0.0.1:8000")
         self.url = url.rstrip("/")
         self.trusts_environment = not _is_this_machine(parts.hostname)
+        self.verifies = parts.scheme == "https" or self.trusts_environment
+        """Whether there can be a certificate; to be ready for one takes a fiftieth of a second."""
         self._key = Key(key, signed=signed) if key else None
         self._sequence = 0
 

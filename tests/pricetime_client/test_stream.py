@@ -4,7 +4,6 @@ What it does with a whole exchange is in test_with_an_exchange.py.
 """
 
 import asyncio
-import gc
 import http
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -490,7 +489,6 @@ async def test_a_subscription_that_nobody_holds_is_unsubscribed(played: Played) 
     async with opened(played) as streams:
         peer = await played.joined()
         streams.subscribe("trades", symbol="A")
-        gc.collect()
         await peer.accepts()
         await peer.says(traded(1), heartbeat(1))
         assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
@@ -500,7 +498,6 @@ async def test_one_that_nobody_holds_can_be_made_again_at_once(played: Played) -
     async with opened(played) as streams:
         peer = await played.joined()
         streams.subscribe("trades", symbol="A")
-        gc.collect()
         await peer.accepts()
         again = streams.subscribe("trades", symbol="A")
         assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
