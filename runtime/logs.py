@@ -1,6 +1,6 @@
 """What a service writes to its log: lines for people, or JSON objects for programs that collect them.
 
-What a line is about stands in fields of its own, where whoever logs gives them as `extra`; docs/operations.md names
+What a line is about stands in fields of its own, where whoever logs gives them as `extra`; docs/observability.md names
 them.
 """
 
