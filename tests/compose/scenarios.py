@@ -21,7 +21,7 @@ from tests.compose.log import Log
 T = TypeVar("T")
 
 SERVICES = ("matcher", "recorder", "broadcaster", "gateway", "nats", "postgres")
-_UP = "docker compose up --wait --wait-timeout 120"
+_UP = "docker compose up --wait --wait-timeout 180"
 _PS = "docker compose ps --format 'table {{.Service}}\t{{.Status}}'"
 
 
@@ -110,15 +110,19 @@ def _serves(compose: Compose, exchange: Exchange) -> None:
     compose.log.note("GET /health/ready: 200")
     page = exchange.get("/")
     expect(page.status_code == 200 and "<html" in page.text.lower(), "a page", page.text[:100])
-    compose.log.note(f"GET /: a page of {len(page.content)} bytes; /config.json: {exchange.read('/config.json')}")
+    sockets = exchange.read("/config.json")["ws_url"]
+    compose.log.note(f"GET /: the page, {len(page.content)} bytes; it finds the WebSocket at {sockets}")
     met = exchange.trade("100.00")
-    compose.log.note(f"orders {met['maker']['order_id']} and {met['taker']['order_id']} made a trade: {met['trade']}")
+    maker, taker, trade = met["maker"]["order_id"], met["taker"]["order_id"], met["trade"]
+    compose.log.note(
+        f"orders {maker} and {taker} made trade {trade['trade_id']}: {trade['quantity']} at {trade['price']}"
+    )
     _streams(compose, exchange, "100.50")
 
 
 def _streams(compose: Compose, exchange: Exchange, price: str) -> None:
     seen = exchange.trade_by_socket(price)
-    compose.log.note(f"orders over WebSocket, and their trade as it streamed: {seen['trade_id']} at {seen['price']}")
+    compose.log.note(f"orders over WebSocket, and trade {seen['trade_id']} as it streamed: at {seen['price']}")
 
 
 def _survives_kill(compose: Compose, exchange: Exchange, service: str) -> None:
