@@ -78,6 +78,25 @@ def test_an_order_is_placed_amended_and_canceled(
 
 
 @SCREENS
+def test_both_prices_of_a_stop_limit_order_can_be_amended(
+    browser: Browser, market: Market, account: str, screen: Screen
+) -> None:
+    stop = {"type": "stop_limit", "stop_price": "110", "price": "111", "account": account}
+    order = market.ask("POST", "/orders", {"symbol": market.symbol, "side": "buy", "quantity": "1", **stop})
+    with visiting(browser, market.http, screen) as visit:
+        visit.choose(market.symbol, account)
+        row = visit.open_order(order["order_id"])
+        row.get_by_role("button", name="Amend").click()
+        for name, value in (("price", "112.50"), ("stop_price", "111.50"), ("quantity", "2")):
+            row.locator(f"[name={name}]").click()  # which needs it to be in sight
+            row.locator(f"[name={name}]").fill(value)
+        visit.page.keyboard.press("Enter")
+        expect(row.get_by_role("button", name="Amend")).to_be_visible()
+        amended = market.order(account)
+        assert (amended["price"], amended["stop_price"], amended["quantity"]) == ("112.50", "111.50", "2.000")
+
+
+@SCREENS
 def test_a_trade_shows_everywhere_at_once(browser: Browser, market: Market, account: str, screen: Screen) -> None:
     market.place("sell", "101.50", "1")
     market.place("buy", "101.50", "0.25")  # takes from 101.00: there is a last price and a candle to move
