@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from cli.errors import CommandError
-from cli.runfile import read_run_file
+from cli.runfile import running_exchange
 from runtime.connection import dial, without_password
 from runtime.service import Refused
 from runtime.settings import PREFIX, SettingsError, load_settings
@@ -42,7 +42,7 @@ def address(arguments: argparse.Namespace) -> tuple[str, NatsTls]:
     given: str | None = arguments.nats or _from_environment(settings.nats_url)
     if given:
         return given, nats_tls(settings)
-    running = read_run_file(arguments.data)
+    running = running_exchange(arguments.data)
     return running.nats, running.nats_tls
 
 

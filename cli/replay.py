@@ -30,7 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.errors import CommandError
 from cli.exchanges import NatsExchange, RestExchange, instruments_over_nats, symbols_over_rest
 from cli.flow import COLUMNS, Action, BadRow, Exchange, Flow, FlowEvent, Place, Tally, Wish, parse_row
-from cli.runfile import read_run_file
+from cli.runfile import running_exchange
 from contracts.messages import DEFAULT_ACCOUNT, MAX_COMMANDS, NAME_PATTERN
 from runtime.connection import connect
 from runtime.settings import Settings
@@ -141,7 +141,7 @@ class Sender:
 
 @asynccontextmanager
 async def _exchange(arguments: argparse.Namespace) -> AsyncIterator[Exchange]:
-    addresses = read_run_file(arguments.data)
+    addresses = running_exchange(arguments.data)
     if arguments.rest:
         async with httpx.AsyncClient(
             base_url=addresses.http, trust_env=False, timeout=10.0, verify=addresses.https

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from cli.errors import CommandError
-from cli.runfile import DATA, read_run_file
+from cli.runfile import DATA, running_exchange
 from pricetime_client import AsyncExchange, Exchange, NoAnswer, Refusal
 from runtime.settings import CLIENT_KEY, CLIENT_URL
 
@@ -57,7 +57,7 @@ def where(arguments: argparse.Namespace) -> Where:
     key = _key(arguments.key_file)
     if url:
         return Where(url, None, key, arguments.signed, True)
-    running = read_run_file(arguments.data or DATA)
+    running = running_exchange(arguments.data or DATA)
     return Where(running.http, f"{running.ws}/ws", key, arguments.signed, running.https)
 
 

@@ -23,7 +23,7 @@ from cli.asking import connected
 from cli.errors import CommandError
 from cli.handover import hand_over
 from cli.processes import Program, spawn_options
-from cli.runfile import RunFile, read_run_file
+from cli.runfile import RunFile, read_run_file, running_exchange
 from contracts.subjects import MATCHER_STATUS
 from matcher.standby import standbys
 from runtime.settings import PREFIX
@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         raise CommandError(f"{unknown[0]!r} cannot be restarted while orders flow: give some of {', '.join(PARTS)}")
     chosen = [part for part in PARTS if part in arguments.parts or not arguments.parts]
+    running_exchange(arguments.data)
     asyncio.run(_restart(arguments.data.absolute(), chosen))
     return 0
 

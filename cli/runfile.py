@@ -68,5 +68,27 @@ def read_run_file(data: Path) -> RunFile:
         raise CommandError(f"cannot read {run_file_path(data)}: {error}") from error
 
 
+def running_exchange(data: Path) -> RunFile:
+    """The same, and raises CommandError also when `pricetime up` was killed, and has left the file behind."""
+    running, data = read_run_file(data), meant_folder(data)
+    if _is_left_over(data):
+        raise CommandError(
+            f"the exchange on {data} was killed, and nothing runs there now; start it again with "
+            f"`pricetime up --data {data}`"
+        )
+    return running
+
+
+def _is_left_over(data: Path) -> bool:
+    """Whether the process that holds the folder (cli.up.only_one) is gone."""
+    try:
+        os.kill(int((data / "lock").read_text()), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def remove_run_file(data: Path) -> None:
     run_file_path(data).unlink(missing_ok=True)

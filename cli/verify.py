@@ -24,7 +24,9 @@ from nats.js.errors import NotFoundError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cli.runfile import read_run_file
+from cli.asking import connected
+from cli.errors import CommandError
+from cli.runfile import running_exchange
 from contracts.commits import JournalBroken
 from contracts.subjects import BROADCASTER_DEPTH, MATCHER_INSTRUMENTS, MATCHER_STATE_HASH, RECORDER_STATUS
 from contracts.views import DepthView, Instrument
@@ -43,7 +45,7 @@ from recorder.rows import (
     SymbolLimitsRow,
     TradeRow,
 )
-from runtime.connection import connect
+from runtime.connection import close, connect
 from runtime.journal import JournalReader, journal_state
 from runtime.tls import NatsTls
 
@@ -64,20 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    stack = read_run_file(arguments.data)
+    stack = running_exchange(arguments.data)
     try:
         report = asyncio.run(verify(stack.nats, stack.postgres, stack.nats_tls))
     except (Difference, JournalBroken) as difference:
         print(f"different: {difference}", file=sys.stderr)
         return 1
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CommandError(f"Postgres does not answer ({error}); `pricetime status` shows how it is") from error
     print(f"identical: {report}")
     return 0
 
 
 async def verify(nats_url: str, postgres_url: str, tls: NatsTls | None = None) -> str:
     """A sentence on what was compared. Raises Difference or JournalBroken on the first thing that does not fit."""
-    connection = await connect(nats_url, "verify", tls=tls)
+    await close(await connected(nats_url, tls or NatsTls()))  # which, other than the one below, waits for nobody
     postgres = await asyncpg.connect(postgres_url)
+    connection = await connect(nats_url, "verify", tls=tls)
     try:
         async with postgres.transaction(isolation="repeatable_read", readonly=True):
             return await _Verification(connection, postgres).run()

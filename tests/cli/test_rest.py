@@ -1,6 +1,7 @@
 """How commands that trade find the exchange and their key, and what they say when it refuses or is silent."""
 
 import argparse
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -45,6 +46,16 @@ def test_the_exchange_that_runs_here_is_meant_unless_another_is_named(
     assert where(asked())[:2] == ("https://exchange.example", None)
     assert where(asked(data=Path("other"))).url == "http://127.0.0.1:2"
     assert where(asked(url="http://h:1")).url == "http://h:1"
+
+
+def test_an_exchange_that_was_killed_is_not_waited_for(asked: Asked) -> None:
+    """Its run.json is still there; the process that holds the folder is not."""
+    lock = Path("other/lock")
+    lock.write_text(f"{2**22 + 1}\n")
+    with pytest.raises(CommandError, match="the exchange on other was killed, and nothing runs there now; start it"):
+        where(asked(data=Path("other")))
+    lock.write_text(f"{os.getpid()}\n")
+    assert where(asked(data=Path("other"))).url == "http://127.0.0.1:2"
 
 
 def test_a_key_comes_from_a_file_or_from_the_environment(
