@@ -125,15 +125,18 @@ def test_a_broadcaster_that_stands_still_is_noticed(browser: Browser, exchange: 
         shows(visit, market)
 
 
-def test_an_order_while_the_gateway_is_away_is_placed_once(browser: Browser, exchange: Stack, market: Market) -> None:
+@pytest.mark.parametrize("part", ["gateway", "matcher"])
+def test_an_order_while_a_part_is_away_is_placed_once(
+    browser: Browser, exchange: Stack, market: Market, part: str
+) -> None:
     account = f"web-{secrets.token_hex(3)}"
     with visiting(browser, exchange.http, DESKTOP) as visit:
         visit.expected += LOST
         visit.choose(market.symbol, account)
         visit.fill(side="buy", type="limit", price="98", quantity="1")
-        killed = exchange.kill("gateway")
+        killed = exchange.kill(part)
         visit.submit()
-        exchange.wait_until_healed("gateway", killed)
+        exchange.wait_until_healed(part, killed)
         row = visit.page.locator("#open-orders [data-order-id]")
         expect(row).to_have_count(1)
         expect(visit.message()).to_contain_text(f"Order {row.get_attribute('data-order-id')} is open")
@@ -149,8 +152,10 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, exchange: Stack, mark
         visit.choose(market.symbol)
         expect(visit.level("ask", "101.00")).to_be_visible()  # market data needs no key
         expect(visit.at("key")).to_be_visible()
-        visit.at("key").fill(key)
-        visit.at("key").press("Enter")
+        for each, note in (("pt_0123456789ab_nonsense", "not good"), (key, "may read, trade")):
+            visit.at("key").fill(each)
+            visit.at("key").press("Enter")
+            expect(visit.at("key-note")).to_contain_text(note)
         expect(visit.at("key-note")).to_contain_text("may read, trade")
         visit.at("account").fill("anna")
         visit.at("account").press("Enter")

@@ -313,6 +313,30 @@ def test_each_instrument_has_its_own_book_and_orders(browser: Browser, market: M
         expect(visit.level("ask", "56.00")).to_be_visible()
 
 
+def test_a_halt_is_seen_and_closes_the_form(browser: Browser, market: Market, account: str) -> None:
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        expect(visit.submit_button()).to_be_enabled()
+        market.ask("PUT", f"/instruments/{market.symbol}/status", {"status": "halted"})
+        expect(visit.submit_button()).to_be_disabled()
+        expect(visit.at("instrument-note")).to_contain_text("halted")
+        market.ask("PUT", f"/instruments/{market.symbol}/status", {"status": "trading"})
+        expect(visit.submit_button()).to_be_enabled()
+
+
+def test_all_orders_of_the_symbol_are_canceled_at_once(browser: Browser, market: Market, account: str) -> None:
+    for price in ("97", "96", "95"):
+        market.place("buy", price, account=account)
+    with visiting(browser, market.http, DESKTOP) as visit:
+        visit.choose(market.symbol, account)
+        expect(visit.page.locator("#open-orders [data-order-id]")).to_have_count(3)
+        visit.page.get_by_role("button", name="Cancel all").click()
+        expect(visit.page.locator("#open-orders [data-order-id]")).to_have_count(0)
+        expect(visit.message()).to_contain_text("3 orders canceled")
+        assert {order["status"] for order in market.orders(account)} == {"canceled"}
+        expect(visit.level("bid", "99.00")).to_be_visible()  # somebody else's
+
+
 def test_orders_made_elsewhere_are_seen(browser: Browser, market: Market, account: str) -> None:
     with visiting(browser, market.http, DESKTOP) as visit:
         visit.choose(market.symbol, account)
