@@ -68,7 +68,7 @@ class AsyncExchange:
         self._patience = patience
         self._client = httpx.AsyncClient(
             timeout=timeout,
-            verify=verify and self._address.verifies,
+            verify=verify if self._address.verifies else False,
             transport=transport,
             trust_env=self._address.trusts_environment,
         )

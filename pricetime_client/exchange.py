@@ -62,7 +62,7 @@ class Exchange:
         self._calls = Calls(account, patience)
         self._client = httpx.Client(
             timeout=timeout,
-            verify=verify and self._address.verifies,
+            verify=verify if self._address.verifies else False,
             transport=transport,
             trust_env=self._address.trusts_environment,
         )

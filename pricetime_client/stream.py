@@ -423,12 +423,10 @@ class Stream:
         await self._send(_subscribe(number, box))
 
 
-def tls_context(verify: ssl.SSLContext | bool) -> ssl.SSLContext | None:
-    """As httpx has it: None is the usual way to judge a certificate."""
-    if isinstance(verify, ssl.SSLContext):
+def tls_context(verify: ssl.SSLContext | bool) -> ssl.SSLContext | Literal[True]:
+    """As httpx has it: True is the usual way to judge a certificate."""
+    if isinstance(verify, ssl.SSLContext) or verify is True:
         return verify
-    if verify:
-        return None
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
