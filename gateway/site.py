@@ -1,7 +1,10 @@
 """The pages for people: trading page, start page, API documentation, errors. Everything comes from this package."""
 
+import asyncio
 import html
 from collections.abc import Callable, Iterator
+from functools import cache
+from gzip import compress
 from hashlib import sha256
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
@@ -109,12 +112,25 @@ def _page(path: str, content: bytes, kind: str) -> Route:
 
 
 def _file(content: bytes, kind: str, security: Callable[[Any], Headers]) -> Handle:
-    tag = b'"%s"' % sha256(content).hexdigest()[:16].encode()
-    about: Headers = ((b"content-type", _TYPES[kind]), (b"etag", tag), (b"cache-control", b"no-cache"))
+    """Packed for who can unpack it, a third of the size: when it is asked for first, beside the orders of others."""
+    digest = sha256(content).hexdigest()[:16].encode()
+    about: Headers = (
+        (b"content-type", _TYPES[kind]),
+        (b"cache-control", b"no-cache"),
+        (b"vary", b"Accept-Encoding"),
+    )
+    pack = cache(lambda: compress(content, mtime=0))
 
     async def answer(request: HttpRequest) -> HttpAnswer:
-        headers = (*about, *security(request.scope))
+        is_packed = "gzip" in (header(request.scope, b"accept-encoding") or "")
+        tag = b'"%s%s"' % (digest, b"-gzip" if is_packed else b"")
+        headers = (*about, (b"etag", tag), *security(request.scope))
         known = (header(request.scope, b"if-none-match") or "").encode("latin-1")
-        return HttpAnswer(304, b"", headers) if tag in known else HttpAnswer(200, content, headers)
+        if tag in known:
+            return HttpAnswer(304, b"", headers)
+        if not is_packed:
+            return HttpAnswer(200, content, headers)
+        packed = await asyncio.to_thread(pack)
+        return HttpAnswer(200, packed, (*headers, (b"content-encoding", b"gzip")))
 
     return answer

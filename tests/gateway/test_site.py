@@ -1,5 +1,6 @@
 """The pages for people come whole from this package, and may talk to nobody but the exchange."""
 
+import gzip
 import re
 from importlib import resources
 from pathlib import PurePosixPath
@@ -125,6 +126,20 @@ async def test_a_page_that_a_browser_has_already_is_not_sent_again(path: str) ->
     again = await get(ROUTES[path], if_none_match=headers[b"etag"].decode())
     assert (first.status, again.status, again.body) == (200, 304, b"")
     assert dict(again.headers)[b"content-security-policy"] == headers[b"content-security-policy"]
+
+
+async def test_a_browser_that_unpacks_is_sent_a_third_of_it() -> None:
+    route = ROUTES["/static/vendor/lightweight-charts/lightweight-charts.mjs"]
+    plain, packed = await get(route), await get(route, accept_encoding="gzip, deflate, br")
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body) / 3
+    assert dict(packed.headers)[b"content-encoding"] == b"gzip"
+    assert b"content-encoding" not in dict(plain.headers)
+    assert {dict(each.headers)[b"vary"] for each in (plain, packed)} == {b"Accept-Encoding"}
+    tags = [dict(each.headers)[b"etag"].decode() for each in (plain, packed)]
+    assert tags[0] != tags[1]
+    assert (await get(route, accept_encoding="gzip", if_none_match=tags[1])).status == 304
+    assert (await get(route, accept_encoding="gzip", if_none_match=tags[0])).status == 200
 
 
 async def test_kinds_of_files_are_named_as_a_browser_wants_them() -> None:
