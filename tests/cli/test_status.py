@@ -13,8 +13,7 @@ from cli.main import main
 from cli.parts import Heard, Journal, Part, Report, services
 from cli.runfile import RunFile
 from cli.status import lines
-from tests.support.servers import wait_until
-from tests.support.stack import Stack, running_stack
+from tests.support.stack import Stack
 
 MATCHER = {
     "sequence": 40,
@@ -109,18 +108,11 @@ def test_nothing_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 # A running exchange
 
 
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[Stack]:
-    """One with a standby, whose parts are stopped for a moment."""
-    with running_stack(options=("--standby",)) as started:
-        yield started
-
-
 @pytest.fixture
-def status(exchange: Stack, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Part], Report]]:
+def status(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Part], Report]]:
     def ask(*options: str) -> tuple[int, dict[str, Part], Report]:
         capsys.readouterr()
-        code = main(["status", "--json", *(options or ("--data", str(exchange.data)))])
+        code = main(["status", "--json", *(options or ("--data", str(stack.data)))])
         told = json.loads(capsys.readouterr().out)
         parts = [Part(**each) for each in told["parts"]]
         journal = Journal(**told["journal"]) if told["journal"] else None
@@ -143,26 +135,26 @@ Ask = Callable[..., tuple[int, dict[str, Part], Report]]
 
 
 @pytest.mark.stack
-def test_a_whole_exchange_is_ready(exchange: Stack, status: Ask) -> None:
-    assert wait_until(lambda: status()[0] == 0)  # the standby may still be starting
-    _, parts, report = status()
-    assert report.ready
-    assert set(parts) == {"nats", "postgres", "matcher", "standby", "recorder", "broadcaster", "gateway"}
-    assert {part.pid for part in parts.values()} == set(exchange.pids.values())
+def test_a_whole_exchange_is_ready(stack: Stack, status: Ask) -> None:
+    code, parts, report = status()
+    assert (code, report.ready) == (0, True)
+    assert set(parts) == {"nats", "postgres", "matcher", "recorder", "broadcaster", "gateway"}
+    assert {part.pid for part in parts.values()} == set(stack.pids.values())
     assert report.journal is not None
     assert parts["matcher"].sequence == report.journal.last
 
 
 @pytest.mark.stack
-def test_from_afar_nats_tells_what_it_can(exchange: Stack, status: Ask) -> None:
-    code, parts, _ = status("--nats", exchange.nats)
+def test_from_afar_nats_tells_what_it_can(stack: Stack, status: Ask) -> None:
+    code, parts, _ = status("--nats", stack.nats)
     assert code == 0
-    assert set(parts) == {"nats", "matcher", "standby", "recorder", "broadcaster", "gateway"}
+    assert set(parts) == {"nats", "matcher", "recorder", "broadcaster", "gateway"}
 
 
 @pytest.mark.stack
-def test_one_that_hangs_does_not_keep_the_others_from_being_shown(exchange: Stack, status: Ask) -> None:
-    with stopped(exchange.pids["recorder"]):
+def test_one_that_hangs_does_not_keep_the_others_from_being_shown(stack: Stack, status: Ask) -> None:
+    """It hangs for a second, and others that use this exchange notice nothing but that."""
+    with stopped(stack.pids["recorder"]):
         code, parts, _ = status()
     assert code == 1
     assert [name for name, part in parts.items() if not part.ok] == ["recorder", "gateway"]
@@ -171,10 +163,10 @@ def test_one_that_hangs_does_not_keep_the_others_from_being_shown(exchange: Stac
 
 @pytest.mark.stack
 def test_an_exchange_that_was_killed_is_told_from_one_that_hangs(
-    tmp_path: Path, exchange: Stack, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What it left behind names processes that are gone and ports where nobody is."""
-    text = (exchange.data / "run.json").read_text()
+    text = (stack.data / "run.json").read_text()
     left = json.loads(text) | {"nats": "nats://127.0.0.1:1", "http": "http://127.0.0.1:1"}
     left |= {"postgres": "postgresql://127.0.0.1:1/x", "pids": {"matcher": 2**22 + 1, "nats": 2**22 + 1}}
     (tmp_path / "run.json").write_text(json.dumps(left))
