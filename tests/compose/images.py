@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
@@ -134,19 +135,42 @@ def import_images(lab: Lab, docker: Callable[..., subprocess.Popen[bytes]], say:
         if maker is None:
             unknown.append(tag)
             continue
-        say(f"image {tag}")
-        image = maker(lab)
-        changes = [part for change in image.changes for part in ("--change", change)]
-        with (
-            _laid_over(lab, image.folders) as root,
-            docker("import", *changes, "-", tag, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing,
-        ):
-            _run("tar", "--create", *_TAR_OPTIONS, "-C", str(root), ".", stdout=importing.stdin)
-        if importing.returncode:
-            raise ImageError(f"docker import of {tag} failed")
+        made_from = _made_from(lab)
+        if not _is_there(docker, tag, made_from):
+            say(f"image {tag}")
+            _import(lab, docker, tag, maker(lab), made_from)
     with docker("image", "prune", "--force", stdout=subprocess.DEVNULL):
         pass  # those of the run before
     return unknown
+
+
+_LABEL = "pricetime.made-from"
+
+
+def _made_from(lab: Lab) -> str:
+    """What the images depend on: how they are made, and what is put in."""
+    packages = sorted(path.name for path in lab.folder.glob("packages/*/*.deb"))
+    wheels = sorted(path.name for path in lab.wheels.iterdir())
+    seen = [Path(__file__).read_text(), nats_executable(), *packages, *wheels]
+    return sha256("\n".join(seen).encode()).hexdigest()[:16]
+
+
+def _is_there(docker: Callable[..., subprocess.Popen[bytes]], tag: str, made_from: str) -> bool:
+    label = f'{{{{index .Config.Labels "{_LABEL}"}}}}'
+    asked = ("image", "inspect", "--format", label, tag)
+    with docker(*asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as asking:
+        return asking.stdout is not None and asking.stdout.read().decode().strip() == made_from
+
+
+def _import(lab: Lab, docker: Callable[..., subprocess.Popen[bytes]], tag: str, image: Image, made_from: str) -> None:
+    changes = [part for change in (*image.changes, f"LABEL {_LABEL}={made_from}") for part in ("--change", change)]
+    with (
+        _laid_over(lab, image.folders) as root,
+        docker("import", *changes, "-", tag, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing,
+    ):
+        _run("tar", "--create", *_TAR_OPTIONS, "-C", str(root), ".", stdout=importing.stdin)
+    if importing.returncode:
+        raise ImageError(f"docker import of {tag} failed")
 
 
 _LEFT_OUT = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc")

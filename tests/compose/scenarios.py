@@ -17,6 +17,7 @@ import trustme
 from tests.compose.engine import Engine
 from tests.compose.exchange import Exchange, expect
 from tests.compose.log import Log
+from tests.compose.visitor import visiting
 
 T = TypeVar("T")
 
@@ -97,6 +98,9 @@ def one_machine(compose: Compose) -> None:
     exchange = Exchange()
     _serves(compose, exchange)
     compose.sh("docker compose run --rm operator status", last=20)
+    with visiting("http://localhost:8000") as visitor:
+        visitor.sees_trade("100.00")
+        compose.log.note("the page in a browser: live, and it shows the trades")
     compose.log.section("Each part is killed with kill -9, one after the other")
     for service in SERVICES:
         _survives_kill(compose, exchange, service)
@@ -235,11 +239,16 @@ def proxy(compose: Compose) -> None:
         plain = Exchange("http://localhost").get("/")
         expect(plain.status_code == 308, "to be sent to https", plain.status_code)
         compose.log.note(f"GET http://localhost/: {plain.status_code}, {plain.headers['location']}")
-        for service in ("gateway", "broadcaster"):
-            compose.kill(service)
-            exchange.place("buy", "90.00", "1")
-            compose.up()
-            _streams(compose, exchange, "102.00")
+        with visiting("https://localhost") as visitor:
+            compose.log.note("the page in a browser: live")
+            for service, price in (("gateway", "102.00"), ("broadcaster", "103.00")):
+                compose.kill(service)
+                exchange.place("buy", "90.00", "1")
+                compose.up()
+                _streams(compose, exchange, price)
+                visitor.sees_trade(price)
+                visitor.sees_live()
+                compose.log.note("the page, left open, shows that trade and is live again")
 
 
 def tls(compose: Compose) -> None:
