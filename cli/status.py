@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.asking import address
+from cli.errors import CommandError
 from cli.options import add_nats
 from cli.parts import Part, Report, look
 from cli.runfile import RunFile, meant_folder, read_run_file, run_file_path
@@ -55,11 +56,14 @@ def _where(arguments: argparse.Namespace) -> tuple[str, NatsTls, RunFile | None]
 
 
 async def _watch(arguments: argparse.Namespace) -> None:
-    """Without end."""
+    """Without end, also while nothing runs: it may be started again."""
     with Live(console=Console(), auto_refresh=False, screen=False) as live:
         while True:
-            url, tls, running = _where(arguments)
-            shown = _shown(await look(url, tls, running), arguments, running)
+            try:
+                url, tls, running = _where(arguments)
+                shown = _shown(await look(url, tls, running), arguments, running)
+            except CommandError as error:
+                shown = str(error)
             if sys.stdout.isatty():
                 live.update(Text(shown), refresh=True)
             else:

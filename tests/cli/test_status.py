@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,3 +176,17 @@ def test_an_exchange_that_was_killed_is_told_from_one_that_hangs(
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("not ready")
     assert all("does not run" in line for line in said[3:] if line)
+
+
+@pytest.mark.stack
+def test_who_watches_sees_it_again_and_again(stack: Stack) -> None:
+    command = [sys.executable, "-P", "-m", "cli.main", "status", "--watch", "--json", "--data", str(stack.data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        try:
+            assert watching.stdout is not None
+            seen = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        finally:
+            watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=20)
+    assert (watching.returncode, said) == (130, "")
+    assert all(len(report["parts"]) == 6 for report in seen)
