@@ -200,7 +200,7 @@ class LadderSide {
     const isOwn = own.size > 0 && hasOwn(own, ticks, step, this.name === "bid");
     if (shown.isOwn !== isOwn) {
       shown.isOwn = isOwn;
-      row.classList.toggle("own", isOwn);
+      row.classList.toggle("mine", isOwn);
     }
   }
 
@@ -226,7 +226,7 @@ class LadderSide {
     this.#shown[at] = { price, size, total, ticks: null };
     delete this.rows[at].dataset.price;
     this.rows[at].style.removeProperty("--depth");
-    this.rows[at].classList.remove("own");
+    this.rows[at].classList.remove("mine");
   }
 
   select(at) {
