@@ -400,7 +400,9 @@ class Stream:
         box = self._boxes.get(said.id)
         if box is None:
             return
-        if problem.code in ("gap", "ahead"):
+        if problem.code == "already_subscribed":  # asked as the connection came back, which had asked itself
+            box.begin()
+        elif problem.code in ("gap", "ahead"):
             await self._begin_anew(said.id, box, problem.code)
         elif problem.status in (429, 503):
             await asyncio.sleep(problem.retry_after or _FIRST_PAUSE_SECONDS)

@@ -376,6 +376,15 @@ async def test_a_subscription_that_came_at_a_bad_moment_is_asked_for_again(playe
         await within(subscription)
 
 
+async def test_a_subscription_that_was_asked_for_twice_is_one(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        subscription = streams.subscribe("ticker")
+        request = await peer.hears()
+        await peer.says(problem("already_subscribed", 409, id=request["id"]))
+        await within(subscription)
+
+
 async def test_who_could_not_keep_up_goes_on_where_it_was(played: Played) -> None:
     async with opened(played) as streams:
         peer = await played.joined()
