@@ -61,6 +61,10 @@ class Exchange:
             expect(time.monotonic() < deadline, "an answer to an order", said)
             time.sleep(0.02)
 
+    def place_once(self, side: str, price: str, quantity: str) -> httpx.Response:
+        order = {"side": side, "price": price, "quantity": quantity, "account": "anna", "client_order_id": uuid4().hex}
+        return self._http.post("/orders", json=order, headers=self._headers)
+
     def trade(self, price: str) -> dict[str, Any]:
         """Two orders that meet, and what history and depth say of it."""
         maker = self.place("sell", price, "1")
