@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 from websockets.utils import apply_mask
 
 from broadcaster.connection import Connection
+from broadcaster.feed import GOING_AWAY
 
 TEXT, BINARY, CONT, PING, FIN = 1, 2, 0, 9, 0x80
 HANDSHAKE = (
@@ -155,11 +156,26 @@ async def test_however_it_is_cut_everything_arrives_in_order(seed: int) -> None:
         if chance.random() < 0.5:
             await asyncio.sleep(0)
     await settle()
-    while heard.is_busy or not connection.queue.empty():
+    for _ in sent:
         await settle()
     assert heard.messages == [message for _, message in sent if message is not None]
     pings = sum(encoded[0] == FIN | PING for encoded, _ in sent)
     assert pipe.written.count(b"\x8a") >= pings
+    await over(connection)
+
+
+async def test_what_is_written_soon_leaves_together_and_before_what_is_written_after_it() -> None:
+    connection, pipe = await connected(Heard())
+    connection.write_soon(b"one")
+    connection.write_soon(b"two")
+    assert pipe.written == b""
+    connection.write(b"three")
+    connection.write_soon(b"four")
+    connection.goodbye(GOING_AWAY)
+    assert pipe.written.startswith(b"onetwothreefour\x88")
+    connection.write_soon(b"five")
+    await settle()
+    assert b"five" not in pipe.written
     await over(connection)
 
 
@@ -204,13 +220,24 @@ async def test_a_frame_that_is_wrong_ends_the_connection_and_what_came_before_it
     await over(connection)
 
 
+async def test_a_text_between_fragments_is_wrong() -> None:
+    heard = Heard()
+    connection, pipe = await connected(heard)
+    connection.data_received(frame(TEXT, b"half", bytes(4)))
+    connection.data_received(frame(FIN | TEXT, b"yes", bytes(4)))
+    await settle()
+    assert heard.messages == []
+    assert pipe.written[2:4] == struct.pack("!H", 1002)
+    await over(connection)
+
+
 async def test_of_a_client_that_sends_before_it_is_let_in_everything_goes_the_usual_way() -> None:
     heard = Heard()
     connection, _ = accepted(heard)
-    early = frame(FIN | TEXT, b"early", bytes(4))
-    connection.data_received(early[:3])
+    early = frame(FIN | TEXT, b"early", b"\x81\x85ab")  # the mask looks like the beginning of a frame
+    connection.data_received(early[:2])
     await settle()
-    connection.data_received(early[3:] + frame(FIN | TEXT, b"later", bytes(4)))
+    connection.data_received(early[2:] + frame(FIN | TEXT, b"later", bytes(4)))
     await settle()
     assert (heard.messages, heard.taken) == (["early", "later"], 0)
     await over(connection)
