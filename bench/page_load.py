@@ -24,12 +24,21 @@ MAKER, TAKER = "page-maker", "page-taker"
 _FIRST_PRICE = 10_000
 """In ticks, as all prices here; prices have two decimals."""
 _LOTS = (100_000, 999_000)
-APART = 10
-"""At most so many requests are sent before the oldest of them is answered."""
+_IN_FLIGHT = 90
+"""Requests without an answer; of more than 100 the exchange reads no further."""
 _AT_ONCE = 100
 """Orders of a batch that fills the book."""
 
 Request = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request that changes one level. It builds on those of the order `after`: they must have been answered."""
+
+    request: Request
+    name: str = ""
+    after: str = ""
 
 
 @dataclass(slots=True)
@@ -44,7 +53,7 @@ class Wandering:
     asks: deque[tuple[int, str]] = field(default_factory=deque)
     _named: int = 0
     _fresh: deque[str] = field(default_factory=lambda: deque(maxlen=2))
-    """The orders placed last: whether the exchange knows them already is not sure."""
+    """The orders placed last, which are left alone for a while: nobody has to wait for their answers."""
 
     def fill(self) -> list[Request]:
         """The orders that make the book."""
@@ -54,39 +63,39 @@ class Wandering:
         sides = (("buy", self.bids), ("sell", self.asks))
         return [self._place(side, price, name) for side, book in sides for price, name in book]
 
-    def changes(self) -> Iterator[Request]:
-        """Requests without end, each of which changes one level. One that builds on an earlier one comes at least
-        `APART` after it."""
+    def changes(self) -> Iterator[Change]:
+        """Without end."""
         while True:
             for step in self._move():
-                for _ in range(APART - 2):
+                for _ in range(8):
                     yield self._resize()
-                yield self._trade()
+                yield Change(self._trade())
                 yield step
 
-    def _resize(self) -> Request:
+    def _resize(self) -> Change:
         while True:
             _, name = self.chance.choice(self.chance.choice((self.bids, self.asks)))
             if name not in self._fresh:
-                return {"op": "amend", "account": MAKER, "client_order_id": name, "quantity": self._quantity()}
+                request = {"op": "amend", "account": MAKER, "client_order_id": name, "quantity": self._quantity()}
+                return Change(request, name, after=name)
 
     def _trade(self) -> Request:
         side, price = self.chance.choice((("buy", self.asks[0][0]), ("sell", self.bids[0][0])))
         terms = {"price": _decimal(price, 2), "quantity": "0.001", "time_in_force": "IOC"}
         return {"op": "place", "symbol": self.symbol, "account": TAKER, "side": side, **terms}
 
-    def _move(self) -> Iterator[Request]:
+    def _move(self) -> Iterator[Change]:
         """One tick up or down: four levels change."""
         is_up = self.chance.random() < 0.5
         away, coming = (self.asks, self.bids) if is_up else (self.bids, self.asks)
         away_side, coming_side, step = ("sell", "buy", 1) if is_up else ("buy", "sell", -1)
-        price, name = away.popleft()
-        yield self._cancel(name)
+        price, gone = away.popleft()
+        yield self._cancel(gone)
         coming.appendleft((price, self._fresh_name()))
-        yield self._place(coming_side, *coming[0])
+        yield Change(self._place(coming_side, *coming[0]), coming[0][1], after=gone)
         yield self._cancel(coming.pop()[1])
         away.append((away[-1][0] + step, self._fresh_name()))
-        yield self._place(away_side, *away[-1])
+        yield Change(self._place(away_side, *away[-1]), away[-1][1])
 
     def _fresh_name(self) -> str:
         self._fresh.append(self._name())
@@ -103,8 +112,8 @@ class Wandering:
         terms = {"side": side, "price": _decimal(price, 2), "quantity": self._quantity()}
         return {"op": "place", "symbol": self.symbol, "account": MAKER, "client_order_id": name, **terms}
 
-    def _cancel(self, name: str) -> Request:
-        return {"op": "cancel", "account": MAKER, "client_order_id": name}
+    def _cancel(self, name: str) -> Change:
+        return Change({"op": "cancel", "account": MAKER, "client_order_id": name}, name, after=name)
 
 
 def _decimal(count: int, digits: int) -> str:
@@ -130,15 +139,17 @@ class Sent:
     """What became of the changes so far."""
 
     requests: int = 0
-    waiting: set[int] = field(default_factory=set)
+    waiting: dict[int, str] = field(default_factory=dict)
+    """Requests without an answer yet, and of which order."""
     refused: Counter[str] = field(default_factory=Counter)
 
     @property
     def answers(self) -> int:
         return self.requests - len(self.waiting)
 
-    def may_send(self) -> bool:
-        return not self.waiting or self.requests - min(self.waiting) < APART - 1
+    def may_send(self, change: Change) -> bool:
+        is_free = change.after == "" or change.after not in self.waiting.values()
+        return is_free and len(self.waiting) < _IN_FLIGHT
 
 
 async def send(ws: str, wandering: Wandering, rate: float, stop: threading.Event, sent: Sent) -> None:
@@ -146,12 +157,14 @@ async def send(ws: str, wandering: Wandering, rate: float, stop: threading.Event
     async with websockets.connect(f"{ws}/ws", proxy=None, max_queue=None) as socket:
         reading = asyncio.create_task(_count_answers(socket, sent))
         changes, started, first = wandering.changes(), time.monotonic(), sent.requests
+        change = next(changes)
         while not stop.is_set():
             due = first + int((time.monotonic() - started) * rate)
-            while sent.requests < due and sent.may_send():
+            while sent.requests < due and sent.may_send(change):
                 sent.requests += 1
-                sent.waiting.add(sent.requests)
-                await socket.send(json.dumps({"id": sent.requests, **next(changes)}))
+                sent.waiting[sent.requests] = change.name
+                await socket.send(json.dumps({"id": sent.requests, **change.request}))
+                change = next(changes)
             await asyncio.sleep(1 / rate)
         async with asyncio.timeout(30):
             while sent.waiting:  # noqa: ASYNC110 (the other task counts them)
@@ -163,6 +176,6 @@ async def _count_answers(socket: websockets.ClientConnection, sent: Sent) -> Non
     async for text in socket:
         message = json.loads(text)
         if "id" in message:
-            sent.waiting.discard(message["id"])
+            sent.waiting.pop(message["id"], None)
             if message["type"] == "error":
                 sent.refused[message["problem"]["code"]] += 1

@@ -40,13 +40,14 @@ def test_a_light_and_level_page_is_good() -> None:
 @pytest.mark.parametrize(
     "samples",
     [
+        [sample(n, changes=150.0) for n in range(60)],
         [sample(n, main_thread=0.6) for n in range(60)],
         [replace(sample(n), processes={"renderer": 0.6}) for n in range(60)],
         [sample(n, heap_megabytes=10 + n / 10) for n in range(60)],
         [sample(n, nodes=2_000 + 20 * n) for n in range(60)],
         [sample(n, listeners=40 + 4 * n) for n in range(60)],
     ],
-    ids=["busy page", "busy process", "heap", "nodes", "listeners"],
+    ids=["too few changes", "busy page", "busy process", "heap", "nodes", "listeners"],
 )
 def test_what_is_busy_or_grows_is_not(samples: list[Sample]) -> None:
     assert not run(samples=samples).is_good
