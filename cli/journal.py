@@ -7,7 +7,7 @@
     pricetime journal -f                     and what comes, as it comes
 
 It asks NATS alone, so that it answers as well while matcher, gateway and Postgres do not; only what is trimmed from
-the journal comes from Postgres, by the recorder.
+the journal comes from Postgres, by the recorder. Of an exchange that is stopped, it reads what nats-server has on disk.
 """
 
 import argparse
@@ -15,47 +15,27 @@ import asyncio
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cli.asking import address, connected
 from cli.errors import CommandError
+from cli.journal_sources import Files, Range, Running, Source, Span, stores
 from cli.journal_text import Scale, Wanted, as_json, as_text, conclusion, state_after
 from cli.options import MOMENTS, add_nats, count, microseconds, order_id, past, symbol
+from cli.runfile import NotRunning, meant_folder
 from contracts.commits import JournalBroken, decode_commit
 from contracts.orders import Standing
-from contracts.subjects import MATCHER_INSTRUMENTS
-from contracts.views import Instrument
-from runtime.archive import ArchiveUnavailable, journal_message
-from runtime.connection import close, connect
-from runtime.journal import JournalReader, journal_state
-from runtime.tls import NatsTls
+from runtime.archive import ArchiveUnavailable
+from runtime.connection import close
 
 _LAST = 20
-_ANSWER_SECONDS = 1.0
-
-
-class Range(NamedTuple):
-    """What was asked for; without a last one, there is no end to it."""
-
-    first: int
-    last: int | None
-
-
-class Span(NamedTuple):
-    """From `first` to `last`, both included; empty if `last` is before `first`."""
-
-    first: int
-    last: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,9 +63,8 @@ def _range(text: str) -> Range:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    url, tls = address(arguments)
     try:
-        asyncio.run(_show(arguments, url, tls))
+        asyncio.run(_show(arguments))
     except JournalBroken as error:
         raise CommandError(f"{error}; `pricetime verify` tells more") from error
     except ArchiveUnavailable as error:
@@ -98,29 +77,45 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _show(arguments: argparse.Namespace, url: str, tls: NatsTls) -> None:
+async def _show(arguments: argparse.Namespace) -> None:
     if arguments.follow and (arguments.until is not None or (arguments.sequence and arguments.sequence.last)):
         raise CommandError("--follow has no end: leave --until out, and give --sequence N.. without one")
+    async with _source(arguments) as source:
+        scale = Scale(await source.instruments())
+        span = await _span(arguments, source)
+        wanted = Wanted(arguments.order, arguments.symbol)
+        printer = Printer(wanted, scale, as_lines=arguments.json, most=None if wanted.is_all else arguments.last)
+        with _progress(span, is_shown=not wanted.is_all) as progress:
+
+            def take(sequence: int, payload: bytes) -> None:
+                progress(sequence)
+                printer.take(sequence, payload)
+
+            await source.read(span, take)
+        printer.end()
+        if not printer.shown and not arguments.follow:
+            print(_nothing(span), file=sys.stderr)
+        if arguments.follow:
+            await source.read(Range(span.last + 1, None), printer.take)
+
+
+@asynccontextmanager
+async def _source(arguments: argparse.Namespace) -> AsyncIterator[Source]:
+    """The exchange that runs; or what one that is stopped has left on disk, as that is when one wants to know most."""
+    try:
+        url, tls = address(arguments)
+    except NotRunning as error:
+        data = meant_folder(arguments.data)
+        if arguments.follow or not stores(data):
+            raise
+        print(f"{error}. What nats-server has left on disk there:", file=sys.stderr)
+        yield Files(stores(data))
+        return
     connection = await connected(url, tls)
     try:
-        scale = Scale(await _instruments(connection))
-        span = await _span(arguments, connection)
+        yield Running(connection, url, tls)
     finally:
         await close(connection)
-    wanted = Wanted(arguments.order, arguments.symbol)
-    printer = Printer(wanted, scale, as_lines=arguments.json, most=None if wanted.is_all else arguments.last)
-    with _progress(span, is_shown=not wanted.is_all) as progress:
-
-        def take(sequence: int, payload: bytes) -> None:
-            progress(sequence)
-            printer.take(sequence, payload)
-
-        await _read(url, tls, span, take)
-    printer.end()
-    if not printer.shown and not arguments.follow:
-        print(_nothing(span), file=sys.stderr)
-    if arguments.follow:
-        await _read(url, tls, Range(span.last + 1, None), printer.take)
 
 
 def _nothing(span: Span) -> str:
@@ -132,33 +127,17 @@ def _nothing(span: Span) -> str:
 # Which commits
 
 
-async def _instruments(connection: Client) -> list[Instrument]:
-    """None while no matcher serves: what the journal itself says of them is then what there is."""
-    try:
-        answer = await connection.request(MATCHER_INSTRUMENTS, b"{}", timeout=_ANSWER_SECONDS)
-        return msgspec.json.decode(answer.data, type=_Listed).items
-    except (NatsError, TimeoutError, msgspec.MsgspecError):
-        return []
-
-
-class _Listed(msgspec.Struct):
-    items: list[Instrument]
-
-
-async def _span(arguments: argparse.Namespace, connection: Client) -> Span:
+async def _span(arguments: argparse.Namespace, source: Source) -> Span:
     """As far as that can be said without looking into each commit."""
-    try:
-        end = (await journal_state(connection)).last_seq
-    except NotFoundError as error:
-        raise CommandError("there is no journal yet: no matcher has served on this exchange") from error
     asked: Range = arguments.sequence or Range(1, None)
+    begin, end = await source.bounds()
     if asked.first > end and not arguments.follow:
         raise CommandError(f"there is no commit {asked.first}: the journal ends at {end}")
-    first, last = asked.first, end if asked.last is None else min(asked.last, end)
+    first, last = max(asked.first, begin), end if asked.last is None else min(asked.last, end)
     if arguments.until is not None:
-        last = min(last, await _first_at(connection, arguments.until, last) - 1)
+        last = min(last, await _first_at(source, arguments.until, begin, last) - 1)
     if arguments.since is not None:
-        first = max(first, await _first_at(connection, arguments.since, last))
+        first = max(first, await _first_at(source, arguments.since, begin, last))
     most = _most(arguments)
     return Span(first if most is None else max(first, last - most + 1), last)
 
@@ -172,12 +151,12 @@ def _most(arguments: argparse.Namespace) -> int | None:
     return most
 
 
-async def _first_at(connection: Client, moment: datetime, last: int) -> int:
+async def _first_at(source: Source, moment: datetime, begin: int, last: int) -> int:
     """The first commit of that time or later, or the one after the last: time never goes back in the journal."""
-    time, low, high = microseconds(moment), 1, last + 1
+    time, low, high = microseconds(moment), begin, last + 1
     while low < high:
         middle = (low + high) // 2
-        payload = await journal_message(connection, middle)
+        payload = await source.at(middle)
         if payload is None:
             raise JournalBroken(middle, "is missing")
         if decode_commit(middle, payload)[0].time < time:
@@ -185,23 +164,6 @@ async def _first_at(connection: Client, moment: datetime, last: int) -> int:
         else:
             high = middle
     return low
-
-
-async def _read(url: str, tls: NatsTls, span: Span | Range, take: Callable[[int, bytes], object]) -> None:
-    """Each commit of the span; without end, if it has none."""
-    if span.last is not None and span.last < span.first:
-        return
-    connection = await connect(url, "journal", tls=tls)
-    try:
-        async with JournalReader(connection, span.first) as reader:
-            async for messages in reader:
-                for sequence, payload in messages:
-                    take(sequence, payload)
-                    if sequence == span.last:
-                        return
-                sys.stdout.flush()
-    finally:
-        await close(connection)
 
 
 # What to say of each

@@ -14,6 +14,10 @@ DATA = Path(".pricetime")
 DEMO_DATA = Path(".pricetime-demo")
 
 
+class NotRunning(CommandError):
+    """There may be an exchange's data in the folder, but nothing runs on it."""
+
+
 class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     http: str
     ws: str
@@ -63,7 +67,7 @@ def read_run_file(data: Path) -> RunFile:
     try:
         return msgspec.json.decode(run_file_path(data).read_bytes(), type=RunFile)
     except FileNotFoundError as error:
-        raise CommandError(f"no exchange runs on {data}; start it with `pricetime up --data {data}`") from error
+        raise NotRunning(f"no exchange runs on {data}; start it with `pricetime up --data {data}`") from error
     except (OSError, msgspec.MsgspecError) as error:
         raise CommandError(f"cannot read {run_file_path(data)}: {error}") from error
 
@@ -72,7 +76,7 @@ def running_exchange(data: Path) -> RunFile:
     """The same, and raises CommandError also when `pricetime up` was killed, and has left the file behind."""
     running, data = read_run_file(data), meant_folder(data)
     if _is_left_over(data):
-        raise CommandError(
+        raise NotRunning(
             f"the exchange on {data} was killed, and nothing runs there now; start it again with "
             f"`pricetime up --data {data}`"
         )

@@ -1,10 +1,12 @@
 """`pricetime journal` against a real NATS server with a journal, and nobody else: no matcher, no Postgres."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import nats
 import pytest
@@ -158,6 +160,58 @@ def test_an_exchange_without_a_journal_is_one_line(
     module_nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "there is no journal yet" in Terminal(module_nats_server, capsys).fails()
+
+
+# Of an exchange that is stopped
+
+
+class Stopped:
+    """Its files, in a folder of their own, as a copy leaves them."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def journal(self, *options: str) -> tuple[str, list[str]]:
+        self._capsys.readouterr()
+        assert main(["journal", "--data", str(self.folder), *options]) == 0
+        said = self._capsys.readouterr()
+        return said.out, said.err.splitlines()
+
+
+@pytest.fixture
+def stopped(
+    server: NatsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Stopped:
+    monkeypatch.delenv("PRICETIME_NATS_URL", raising=False)
+    shutil.copytree(server.plan.store, tmp_path / "nats")
+    return Stopped(tmp_path, capsys)
+
+
+def test_what_is_left_on_disk_is_shown_when_nothing_runs(stopped: Stopped) -> None:
+    shown, said = stopped.journal("--order", "1")
+    assert [line.split()[0] for line in shown.splitlines() if line[0].isdigit()] == ["3", "33"]
+    assert shown.splitlines()[-1] == "order 1 is canceled (requested): 0.000 of 1.500 BTC-USD filled"
+    assert said[0].startswith(f"no exchange runs on {stopped.folder}; start it with `pricetime up --data")
+    assert said[0].endswith("What nats-server has left on disk there:")
+    assert "place buy 1.500 ETH-USD at 99.50" in stopped.journal("--sequence", "34")[0]
+    shown, _ = stopped.journal("--json", "--since", written_at(5), "--until", written_at(7))
+    assert [json.loads(line)["sequence"] for line in shown.splitlines()] == [5, 6]
+
+
+def test_a_damaged_commit_is_named_and_the_others_are_shown(journal: Journal, stopped: Stopped) -> None:
+    (block,) = stopped.folder.rglob("JOURNAL/msgs/*.blk")
+    content = bytearray(block.read_bytes())
+    content[content.index(journal.written[6].payload) + 40] ^= 1
+    block.write_bytes(content)
+    shown, said = stopped.journal("--json", "--sequence", "6..8")
+    assert [json.loads(line)["sequence"] for line in shown.splitlines()] == [6, 8]
+    assert said[1:] == ["7  is missing there; `pricetime rebuild journal` may find it"]
+
+
+def test_nothing_comes_of_an_exchange_that_is_stopped(stopped: Stopped, tmp_path: Path) -> None:
+    assert main(["journal", "--data", str(stopped.folder), "-f"]) == 2
+    assert main(["journal", "--data", str(tmp_path / "nowhere")]) == 2
 
 
 def test_what_comes_is_shown_as_it_comes(journal: Journal, server: NatsServer) -> None:
