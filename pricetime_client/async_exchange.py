@@ -12,6 +12,7 @@ import httpx
 from pricetime_client import fields as given
 from pricetime_client.asking import Answer, Came, Conversation, Lost, Pause, Request
 from pricetime_client.calls import Calls, Config
+from pricetime_client.errors import ExchangeError
 from pricetime_client.stream import Stream, websocket_address
 from pricetime_client.transport import Address, lost, new_name, spread
 from pricetime_client.views import (
@@ -34,6 +35,7 @@ from pricetime_client.views import (
 )
 
 T = TypeVar("T")
+_AT_ONCE_SECONDS = 2.0
 
 
 class AsyncExchange:
@@ -186,6 +188,7 @@ class AsyncExchange:
             self._stream_address,
             self._address.key_headers,
             self._trades_after,
+            self._last_trade,
             patience=self._patience,
             tls=self._verify,
             trusts_environment=self._address.trusts_environment,
@@ -193,6 +196,15 @@ class AsyncExchange:
 
     async def _trades_after(self, symbol: str | None, sequence: int) -> list[Trade]:
         return await self._hold(self._calls.trades_after(symbol, sequence))
+
+    async def _last_trade(self) -> int | None:
+        """The sequence of the latest one, 0 before the first; None if it cannot be told at once."""
+        try:
+            async with asyncio.timeout(_AT_ONCE_SECONDS):
+                trades = await self._hold(Calls(None, patience=0.0).trades({}, 1))
+        except (ExchangeError, TimeoutError):
+            return None
+        return trades[0].sequence if trades else 0
 
     async def _stream_address(self) -> str:
         if self._ws_url is None:

@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import weakref
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 from urllib.parse import urlsplit
@@ -137,6 +137,7 @@ class Stream:
         address: Callable[[], Awaitable[str]],
         key_headers: Callable[[str, str], dict[str, str]],
         trades_after: Callable[[str | None, int], Awaitable[list[Trade]]],
+        last_trade: Callable[[], Awaitable[int | None]],
         *,
         patience: float,
         tls: ssl.SSLContext | bool = True,
@@ -146,6 +147,7 @@ class Stream:
         self._address = address
         self._key_headers = key_headers
         self._trades_after = trades_after
+        self._last_trade = last_trade
         self._patience = patience
         self._tls = tls_context(tls)
         self._trusts_environment = trusts_environment
@@ -185,8 +187,10 @@ class Stream:
         for each in self._boxes.values():
             each.end()
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, *self._sending, return_exceptions=True)
+            ending = [self._running, *self._sending]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
 
     @overload
     def subscribe(
@@ -235,7 +239,9 @@ class Stream:
             return
         self._last_id += 1
         self._boxes[self._last_id] = box
-        self._send_soon([*map(_unsubscribe, forgotten), _subscribe(self._last_id, box)])
+        if self._socket is not None:  # if there is no connection now, its beginning makes up for it
+            self._soon(self._send(*map(_unsubscribe, forgotten)))
+            self._soon(self._ask(self._last_id, box))
 
     async def tidy(self) -> None:
         """Unsubscribe from what nobody listens to any more."""
@@ -295,8 +301,8 @@ class Stream:
         self._socket = socket
         self.state = "live"
         self._connected.set()
-        for number, box in list(self._boxes.items()):
-            await self._send(_subscribe(number, box))
+        for number, box in self._boxes.items():
+            self._soon(self._ask(number, box))
         while True:
             received = await self._next(socket)
             self._pause = _FIRST_PAUSE_SECONDS
@@ -336,13 +342,16 @@ class Stream:
 
     # What is said
 
-    def _send_soon(self, requests: list[Json]) -> None:
-        """In order; if there is no connection now, its beginning makes up for it."""
-        if self._socket is None:
-            return
-        task = asyncio.ensure_future(self._send(*requests))
+    def _soon(self, saying: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(saying)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+    async def _ask(self, number: int, box: Mailbox[Any]) -> None:
+        if box.position.needs_start and (last := await self._last_trade()) is not None:
+            box.position.start(last)
+        if number in self._boxes:
+            await self._send(_subscribe(number, box))
 
     async def _send(self, *requests: Json) -> None:
         if self._socket is not None:

@@ -72,6 +72,15 @@ class Position:
     def after(self) -> int | None:
         return self._after
 
+    @property
+    def needs_start(self) -> bool:
+        """Of trades: before the first one nothing says where to go on, unless one asks what the latest is."""
+        return self.channel == "trades" and self._after is None
+
+    def start(self, sequence: int) -> None:
+        if self.needs_start:
+            self._after = sequence
+
     def begin_anew(self) -> None:
         """What came after the position is no longer to be had."""
         self._after = self._after_index = None

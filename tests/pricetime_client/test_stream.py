@@ -91,10 +91,15 @@ async def opened(played: Played, key: str | None = None, patience: float = SECON
         yield found
 
 
+async def nothing(*_: object) -> None:
+    pass
+
+
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes back at once."""
+    """It comes back at once, and there is no history to be asked."""
     monkeypatch.setattr(stream, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(AsyncExchange, "_last_trade", nothing)
 
 
 def trade(sequence: int, symbol: str = "A") -> Json:
@@ -242,6 +247,25 @@ async def test_trades_go_on_after_the_last_one(played: Played) -> None:
         assert (await (await played.joined()).accepts())["after"] == 8
 
 
+@pytest.mark.parametrize("last", [0, 41])
+async def test_trades_go_on_from_where_they_began_before_there_was_one(
+    last: int, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def latest(_: AsyncExchange) -> int:
+        return last
+
+    monkeypatch.setattr(AsyncExchange, "_last_trade", latest)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades = streams.subscribe("trades")
+        assert (await peer.accepts())["after"] == last
+        last = 99
+        await peer.hangs_up()
+        peer = await played.joined()
+        assert (await peer.accepts())["after"] in (0, 41)
+        await within(trades)
+
+
 async def test_orders_go_on_after_the_last_update_or_the_last_heartbeat(played: Played) -> None:
     async with opened(played) as streams:
         peer = await played.joined()
@@ -333,7 +357,7 @@ async def test_trades_that_are_no_longer_at_hand_are_read_from_the_history(playe
     async def address() -> str:
         return played.url
 
-    async with Stream(address, lambda method, target: {}, history, patience=SECONDS) as streams:
+    async with Stream(address, lambda method, target: {}, history, nothing, patience=SECONDS) as streams:
         peer = await played.joined()
         trades = streams.subscribe("trades", symbol="A", after=5)
         request = await peer.hears()
