@@ -230,3 +230,38 @@ async def test_a_cancel_that_finds_nothing_is_told_at_once() -> None:
     unknown = Refusal(RejectReason.UNKNOWN_ORDER)
     answer(client, connection.sent[1], unknown)
     assert (await deciding).result == unknown
+
+
+async def test_who_does_not_wait_is_told_and_takes_room_until_then() -> None:
+    connection: Any = Silent([])
+    client = MatcherClient(connection, 5.0, max_waiting=3)
+    await client.start()
+    running = asyncio.create_task(client.run())
+    told: list[Decided | Declined] = []
+
+    def clumsy(decision: Decided | Declined) -> None:
+        told.append(decision)
+        raise RuntimeError
+
+    for tell in (told.append, clumsy, told.append):
+        client.begin(PLACE, tell)
+    with pytest.raises(Declined) as refused:
+        client.begin(PLACE, told.append)
+    assert refused.value.problem.code == "overloaded"
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert len(connection.sent) == 1, "commands of one turn share a request"
+    assert (client.waiting, told) == (3, [])
+    payload = msgspec.msgpack.encode(Answer((AnswerPart(1, 1, (DONE, REFUSED, DONE)),)))
+    client._on_reply(connection.sent[0], "", payload, None)
+    assert [each.result for each in told if isinstance(each, Decided)] == [DONE, REFUSED, DONE]
+    assert client.waiting == 0
+    client.begin(PLACE, told.append)
+    client._give_up(float("inf"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    client._give_up(float("inf"))
+    assert isinstance(told[-1], Declined)
+    assert client.waiting == 0
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
