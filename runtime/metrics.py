@@ -137,7 +137,9 @@ ENTRY_REFUSED = counter("entry_refused_total", "Requests refused as overloaded",
 
 # Of the gateway
 
-GATEWAY_REQUESTS = counter("gateway_requests_total", "HTTP requests answered", "kind", "status")
+GATEWAY_REQUESTS = counter(
+    "gateway_requests_total", "HTTP requests answered, but for overloaded ones", "kind", "status"
+)
 GATEWAY_SECONDS = histogram("gateway_request_seconds", "From an HTTP request's last byte to its answer", "kind")
 GATEWAY_CONNECTIONS = gauge("gateway_connections", "HTTP connections")
 GATEWAY_POOL = gauge("gateway_postgres_connections", "Connections to Postgres, for reads of history", "state")

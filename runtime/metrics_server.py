@@ -9,7 +9,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _LAG_SECONDS = 0.05
 _REQUEST_SECONDS = 5.0
+_CLOSE_SECONDS = 0.5
 _MAX_HEAD = 8_192
 _AT_ONCE = 8
 """Scrapes at the same time; more are turned away."""
@@ -69,7 +70,8 @@ async def exposing(settings: Settings, service: str) -> AsyncIterator[Exposition
         measuring.cancel()
         server.close()
         scrapes.abort()
-        await server.wait_closed()
+        with suppress(TimeoutError):  # of one who came this very moment nothing is known to end
+            await asyncio.wait_for(server.wait_closed(), _CLOSE_SECONDS)
 
 
 def _of_process(settings: Settings, service: str) -> Iterator[Measure]:
