@@ -290,8 +290,8 @@ def check_binding(listener: socket.socket, settings: Settings, keys: Keys) -> No
     if keys.required or not open_to_others:
         return
     raise Refused(
-        f"{open_to_others[0]} can be reached by others, and there are no keys: whoever comes could trade. Make a key with "
-        "`pricetime keys create --scopes admin`, then start again; or serve this machine only, on 127.0.0.1"
+        f"{open_to_others[0]} can be reached by others, and there are no keys: whoever comes could trade. Make a key "
+        "with `pricetime keys create --scopes admin`, then start again; or serve this machine only, on 127.0.0.1"
     )
 
 

@@ -67,8 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: str = ""
     """Origins whose web pages may use REST and WebSocket from a browser, separated by commas; `*` for any."""
     public_ws_url: str = ""
-    """Where browsers and clients reach /ws, as GET /config.json tells them: an address, or a path such as `/ws` if it is
-    the host and port of REST. Without it: the host that was asked, and `ws_port`."""
+    """Where browsers and clients reach /ws, as GET /config.json tells them: an address, or a path such as `/ws` if that
+    is on the host and port of REST. Without it: the host that was asked, and `ws_port`."""
     http_connections: Annotated[int, msgspec.Meta(ge=1)] = 4_096
     ws_connections: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     """How many connections a gateway, and a broadcaster, has at most; more are answered 503 and closed."""
