@@ -27,7 +27,7 @@ up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 
 test: $(READY) node prometheus ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-check: $(READY) ## format, lint, strict types, known vulnerabilities of dependencies, fast tests
+check: $(READY) prometheus ## format, lint, strict types, known vulnerabilities of dependencies, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
