@@ -5,6 +5,7 @@ The imports are read from the source, those inside functions too; nothing is run
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +154,16 @@ def test_contracts_import_nobody_and_runtime_only_contracts() -> None:
     ours = set(PACKAGES) | {"bench", "tests"}
     assert imported_packages("contracts").keys() & ours <= {"contracts"}
     assert imported_packages("runtime").keys() & ours <= {"contracts", "runtime"}
+
+
+def test_the_client_needs_none_of_us_and_the_traders_of_the_demo_nothing_but_the_client() -> None:
+    """They are examples of what others can do with public interfaces."""
+    ours = {*PACKAGES, "bench", "tests"}
+    libraries = {"httpx", "websockets", "msgspec"}
+    client, traders = imported_packages("pricetime_client").keys(), imported_packages("demo").keys()
+    assert client & ours == {"pricetime_client"}
+    assert {name for name in client - ours if name not in sys.stdlib_module_names} == libraries
+    assert {name for name in traders if name not in sys.stdlib_module_names} == {"demo", "pricetime_client"}
 
 
 def test_contracts_need_msgspec_and_nothing_else() -> None:
