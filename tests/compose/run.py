@@ -70,6 +70,7 @@ def _inside(arguments: argparse.Namespace) -> int:
             for name in arguments.only.split(","):
                 SCENARIOS[name](compose)
         except Exception:
+            (lab.folder / "log.md").write_text(log.page)
             _say(compose.state())
             raise
         finally:
