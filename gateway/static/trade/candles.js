@@ -16,6 +16,7 @@ import { grouped, shortened } from "./decimals.js";
 const PAGE = 500;
 const UNITS = { s: 1, m: 60, h: 3600, d: 86400 };
 const TRADE_MS = 200;
+const KEPT = 20_000; // a page may be open for days, on candles of a second
 const FAR_LEFT = 20; // so many candles from the first one, older ones are asked for
 
 export class Candles {
@@ -128,6 +129,7 @@ export class Candles {
     }
     if (last !== null && candle.open_time === last.open_time) this.#candles[this.#candles.length - 1] = candle;
     else this.#candles.push(candle);
+    if (this.#candles.length > KEPT) this.#forget();
     this.#bars.update(bar(candle));
     this.#volumes.update(this.#volume(candle));
     if (this.#hovered === null) this.#showLegend(candle);
@@ -208,6 +210,17 @@ export class Candles {
     } finally {
       this.#isAsking = false;
     }
+  }
+
+  /** The older half, unless it is being looked at; it comes again when it is. */
+  #forget() {
+    const range = this.#chart.timeScale().getVisibleLogicalRange();
+    const by = this.#candles.length - KEPT / 2;
+    if (range !== null && range.from < by + FAR_LEFT) return;
+    this.#candles.splice(0, by);
+    this.#hasOlder = true;
+    this.#redraw();
+    if (range) this.#chart.timeScale().setVisibleLogicalRange({ from: range.from - by, to: range.to - by });
   }
 
   async #page(more) {
