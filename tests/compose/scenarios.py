@@ -127,6 +127,7 @@ def _serves(compose: Compose, exchange: Exchange) -> None:
 
 def _streams(compose: Compose, exchange: Exchange, price: str) -> None:
     seen = exchange.trade_by_socket(price)
+    _until(lambda: exchange.get(f"/orders/{seen['taker_order_id']}").status_code, lambda status: status == 200)
     compose.log.note(f"orders over WebSocket, and trade {seen['trade_id']} as it streamed: at {seen['price']}")
 
 
