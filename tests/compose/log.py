@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+_PROGRESS = re.compile(r" (Container|Network|Volume) ")
+"""What compose is doing just now."""
+
 
 class CommandFailed(Exception):
     """The message is the command and what it printed."""
@@ -50,7 +53,8 @@ class Log:
         output = done.stdout.decode(errors="replace").strip()
         if (done.returncode != 0) != fails:
             raise CommandFailed(f"{shown}: exit status {done.returncode}\n{output[-6000:]}")
-        found = [] if keep is None else [line.rstrip() for line in output.splitlines() if re.search(keep, line)]
+        lines = [line.rstrip() for line in output.splitlines() if not _PROGRESS.match(line)]
+        found = [] if keep is None else [line for line in lines if re.search(keep, line)]
         self._block += [f"$ {shown}", *(line[:160] for line in found[-last:])]
         self._block.append(f"# exit status {done.returncode}, {time.monotonic() - started:.1f} s")
         return output
