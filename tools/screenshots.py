@@ -117,6 +117,7 @@ def show(page: Page, symbol: str) -> None:
         page.locator(part).first.wait_for(state="attached")
     place(page)
     page.keyboard.press("Escape")  # nothing has the focus
+    page.evaluate("scrollTo(0, 0); document.querySelectorAll('.pane').forEach((pane) => (pane.scrollTop = 0))")
     page.wait_for_timeout(3_000)  # charts and tape move on
 
 
