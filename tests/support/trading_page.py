@@ -109,8 +109,10 @@ class Visit:
 
     def ladder(self, side: str) -> list[tuple[str, str]]:
         """Price and quantity of each row, as the page has them, the best first."""
-        found: list[list[str]] = self.page.locator(f"#ladder [data-side={side}][data-price]").evaluate_all(
-            "rows => rows.map(row => [row.dataset.price, row.querySelector('.size').textContent])"
+        found: list[list[str]] = self.page.evaluate(
+            """side => [...document.querySelectorAll(`#ladder [data-side=${side}][data-price]`)]
+                .map(row => [row.dataset.price, row.querySelector(".size").textContent])""",
+            side,
         )
         return sorted(((price, size) for price, size in found), key=lambda each: float(each[0]), reverse=side == "bid")
 
