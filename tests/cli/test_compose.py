@@ -88,7 +88,7 @@ def test_nothing_is_published_beyond_loopback_and_monitoring_not_at_all(services
 
 
 def test_the_proxy_is_published_where_the_services_know_of_it(services: dict[str, Any]) -> None:
-    """Or others would trade through it while there are no keys. It may be let out alone, without the ports behind it."""
+    """Or others would trade through it while there are no keys. It may be let out without the ports behind it."""
     assert [port.partition("}:")[0] + "}" for port in services["proxy"]["ports"]] == [PROXIED, PROXIED]
     for name in ("gateway", "broadcaster"):
         hosts = services[name]["environment"]["PRICETIME_PUBLISHED_HOST"].split(",")
@@ -247,6 +247,14 @@ def test_what_the_proxy_says_of_a_broken_connection_is_a_problem_as_the_gateway_
     problem = json.loads(said[1])
     assert problem == json.loads(Problem(code="result_unknown", detail=problem["detail"]).content)
     assert int(said[2]) == problem["status"]
+
+
+def test_the_log_of_the_real_run_covers_every_part_and_every_profile(services: dict[str, Any]) -> None:
+    """One that was added since has not been tried: `make compose-test ARGS=--write`."""
+    log = (ROOT / "docs" / "compose-run.md").read_text()
+    assert [name for name in RUNNING if name != "proxy" and f"kill -9 {name}\n" not in log] == []
+    profiles = {profile for service in services.values() for profile in service.get("profiles", ())} - {"tools"}
+    assert {profile for profile in profiles if f"the profile {profile}" not in log.lower()} == set()
 
 
 # Users of NATS
