@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PROGRESS = re.compile(r" (Container|Network|Volume) ")
 """What compose is doing just now."""
 
@@ -50,7 +51,7 @@ class Log:
         self.say(f"$ {shown}")
         started = time.monotonic()
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
-        output = done.stdout.decode(errors="replace").strip()
+        output = _TERMINAL.sub("", done.stdout.decode(errors="replace")).strip()
         if (done.returncode != 0) != fails:
             raise CommandFailed(f"{shown}: exit status {done.returncode}\n{output[-6000:]}")
         lines = [line.rstrip() for line in output.splitlines() if not _PROGRESS.match(line)]
