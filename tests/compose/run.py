@@ -2,8 +2,9 @@
 
     python -m tests.compose.run [--lab DIR] [--write] [--only NAME,NAME]
 
-Needs root, debootstrap, ten minutes and 4 GB below DIR (default: /tmp/pricetime-compose), where what is made the first
-time is kept for the next. What is tried is what is committed. With --write, the log becomes docs/compose-run.md.
+Needs root, debootstrap, Chromium, ten minutes and 7 GB below DIR (default: /tmp/pricetime-compose), where what is made
+the first time is kept for the next. What is tried is what is committed. With --write, the log becomes
+docs/compose-run.md.
 """
 
 import argparse
