@@ -89,7 +89,7 @@ class PageRun:
     def wrong(self) -> list[str]:
         if self.changes >= LEAST * self.rate:
             return list(self.problems)
-        return [*self.problems, f"only {self.changes:.0f} of {self.rate:g} changes a second: the machine was too busy"]
+        return [*self.problems, f"only {self.changes:.0f} of {self.rate:g} changes a second were made"]
 
     @property
     def is_good(self) -> bool:
