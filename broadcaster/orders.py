@@ -107,6 +107,8 @@ class LiveOrders:
         self._open: dict[int, OpenOrder] = {}
         self._accounts: dict[str, dict[int, None]] = {}
         self._closed: OrderedDict[int, OrderChange] = OrderedDict()
+        self._names: dict[tuple[str, str], int] = {}
+        """The newest order of an account and client order id, of those above."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -120,13 +122,7 @@ class LiveOrders:
 
     def named(self, account: str, client_order_id: str) -> int | None:
         """The account's newest order of this name, if it is open or was closed not long ago."""
-        ours = (self._open[order_id].base for order_id in reversed(self._accounts.get(account, {})))
-        closed = (change.base for change in reversed(self._closed.values()) if change.base.account == account)
-        found = [
-            next((order.order_id for order in orders if order.client_order_id == client_order_id), 0)
-            for orders in (ours, closed)
-        ]
-        return max(found) or None
+        return self._names.get((account, client_order_id))
 
     def of(self, account: str) -> list[OpenOrder]:
         """The account's open orders, oldest first."""
@@ -164,6 +160,8 @@ class LiveOrders:
         order_id = event.order_id
         order = placed_order(command, order_id, moment.time, event.quantity)
         self._accounts.setdefault(order.account, {})[order_id] = None
+        if order.client_order_id is not None:
+            self._names[order.account, order.client_order_id] = order_id
         self.last_order_id = order_id
         self._keep(OrderChange(order, 0, 0, moment.sequence, moment.time, moment.next, OrderEvent.ACCEPTED), moment)
 
@@ -213,7 +211,14 @@ class LiveOrders:
             del self._accounts[order.account]
         self._closed[order.order_id] = change
         if len(self._closed) > KEPT_CLOSED:
-            self._closed.popitem(last=False)
+            self._forget(self._closed.popitem(last=False)[1].base)
+
+    def _forget(self, order: OrderState) -> None:
+        if order.client_order_id is None:
+            return
+        name = order.account, order.client_order_id
+        if self._names.get(name) == order.order_id:  # not when it was used again since
+            del self._names[name]
 
     @classmethod
     def restored(cls, last_order_id: int, orders: Iterable[OpenOrder], recent: Iterable[OrderChange]) -> "LiveOrders":
@@ -225,6 +230,10 @@ class LiveOrders:
             live._accounts.setdefault(order.base.account, {})[order.base.order_id] = None
         live.recent.extend(recent)
         live._closed.update((change.base.order_id, change) for change in live.recent if change.is_last)
+        known = [each.base for each in (*live._open.values(), *live._closed.values())]
+        for base in sorted(known, key=lambda base: base.order_id):
+            if base.client_order_id is not None:
+                live._names[base.account, base.client_order_id] = base.order_id
         return live
 
 
