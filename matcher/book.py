@@ -85,6 +85,11 @@ class Holding:
         self.limits = limits
         self.waiting = None if limits is None else self._waiting()
 
+    def wait(self, side: Side, more: int) -> None:
+        """Its open orders of this side may fill so much more (less, when negative)."""
+        if self.waiting is not None:
+            self.waiting[side] += more
+
     def _waiting(self) -> dict[Side, int]:
         waiting = dict.fromkeys(Side, 0)
         for order in self.orders.values():

@@ -372,8 +372,7 @@ class Engine:
         self._open[order.order_id] = order
         holding = order.holding
         holding.orders[order.order_id] = order
-        if holding.waiting is not None:
-            holding.waiting[order.side] += order.remaining
+        holding.wait(order.side, order.remaining)
         if order.terms is not None and order.terms.expires_at is not None:
             self._expiries.add((order.terms.expires_at, order.order_id))
 
@@ -381,8 +380,7 @@ class Engine:
         """The order is no longer open; it is out of the book and the stops already."""
         holding = order.holding
         del self._open[order.order_id], holding.orders[order.order_id]
-        if holding.waiting is not None:
-            holding.waiting[order.side] -= order.remaining
+        holding.wait(order.side, -order.remaining)
         if order.terms is not None:
             self._forget_expiry(order.terms.expires_at, order.order_id)
 
@@ -560,8 +558,7 @@ class Engine:
             level = maker.level
             assert level is not None
             level.quantity -= maker.reduce(quantity)
-            if maker.holding.waiting is not None:
-                maker.holding.waiting[maker.side] -= quantity
+            maker.holding.wait(maker.side, -quantity)
             work.touched.append(level)
             work.events.append(OrderReduced(maker.state()))
         if quantity == taker.remaining:
@@ -596,8 +593,7 @@ class Engine:
             work.fills_left = MAX_FILLS
             holding, before = order.holding, order.remaining
             self._execute(order, holding.book, work)
-            if holding.waiting is not None:  # as a taker it was open all the while
-                holding.waiting[order.side] -= before - order.remaining
+            holding.wait(order.side, order.remaining - before)  # as a taker it was open all the while
             self._collect_triggered(work)
 
     def _finish(self, work: Work) -> Outcome:
@@ -661,8 +657,7 @@ class Engine:
         assert level is not None
         less = order.quantity - quantity
         level.quantity -= order.reduce(less)
-        if order.holding.waiting is not None:
-            order.holding.waiting[order.side] -= less
+        order.holding.wait(order.side, -less)
         work.touched.append(level)
         work.events.append(OrderAmended(order.state(), priority_kept=True))
 
@@ -674,8 +669,7 @@ class Engine:
         if not keeps_place:
             book.stops.remove(order)
         order.remaining += quantity - order.quantity
-        if order.holding.waiting is not None:
-            order.holding.waiting[order.side] += quantity - order.quantity
+        order.holding.wait(order.side, quantity - order.quantity)
         order.price, order.quantity = price, quantity
         order.terms = replace(order.terms, stop_price=stop_price)
         work.events.append(OrderAmended(order.state(), keeps_place))
