@@ -188,53 +188,34 @@ def _lag(sequence: int, head: int | None) -> int:
 def _matcher(answer: Json, head: int | None) -> Part:
     serving = answer["serving"]
     snapshot = "no snapshot" if answer["snapshot"] is None else f"snapshot at {answer['snapshot']}"
-    return Part(
-        part="matcher",
-        state="serves" if serving else "cannot write",
-        ok=serving,
-        sequence=answer["sequence"],
-        lag=_lag(answer["sequence"], head),
-        pid=answer["pid"],
-        more=f"epoch {answer['matcher_epoch']}, {answer['resting_orders']} resting orders, "
-        f"backlog {answer['backlog']}, {snapshot}",
+    more = (
+        f"epoch {answer['matcher_epoch']}, {answer['resting_orders']} resting orders, "
+        f"backlog {answer['backlog']}, {snapshot}"
     )
+    return _on_journal("matcher", "serves" if serving else "cannot write", serving, answer, head, more)
 
 
 def _standby(answer: Json, head: int | None) -> Part:
     ready = answer["ready"]
-    return Part(
-        part="standby",
-        state="stands by" if ready else "catches up",
-        ok=ready,
-        sequence=answer["sequence"],
-        lag=_lag(answer["sequence"], head),
-        pid=answer["pid"],
-    )
+    return _on_journal("standby", "stands by" if ready else "catches up", ready, answer, head)
 
 
 def _recorder(answer: Json, head: int | None) -> Part:
-    lag = _lag(answer["sequence"], head)
-    ok = lag <= MAX_LAG
-    return Part(
-        part="recorder",
-        state="records" if ok else "far behind",
-        ok=ok,
-        sequence=answer["sequence"],
-        lag=lag,
-        pid=answer["pid"],
-    )
+    ok = _lag(answer["sequence"], head) <= MAX_LAG
+    return _on_journal("recorder", "records" if ok else "far behind", ok, answer, head)
 
 
 def _broadcaster(answer: Json, head: int | None) -> Part:
     ok = answer["caught_up"]
+    more = f"{answer['clients']} clients, {answer['conflated']} conflated"
+    return _on_journal("broadcaster", "streams" if ok else "catches up", ok, answer, head, more)
+
+
+def _on_journal(part: str, state: str, ok: bool, answer: Json, head: int | None, more: str = "") -> Part:
+    """A part that says how far in the journal it is."""
+    sequence = answer["sequence"]
     return Part(
-        part="broadcaster",
-        state="streams" if ok else "catches up",
-        ok=ok,
-        sequence=answer["sequence"],
-        lag=_lag(answer["sequence"], head),
-        pid=answer["pid"],
-        more=f"{answer['clients']} clients, {answer['conflated']} conflated",
+        part=part, state=state, ok=ok, sequence=sequence, lag=_lag(sequence, head), pid=answer["pid"], more=more
     )
 
 
