@@ -173,11 +173,12 @@ async def raw(port: int, said: bytes = b"") -> AsyncIterator[tuple[asyncio.Strea
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server ends the connection."""
+    said = b""
     async with asyncio.timeout(SECONDS):
-        try:
-            return await reader.read()
-        except ConnectionError:
-            return b""
+        with suppress(ConnectionError):  # what had come before a reset counts; `reader.read()` would forget it
+            while part := await reader.read(65536):
+                said += part
+    return said
 
 
 async def status(reader: asyncio.StreamReader) -> bytes:
