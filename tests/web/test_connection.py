@@ -144,33 +144,66 @@ def test_an_order_while_a_part_is_away_is_placed_once(
 
 
 def test_with_keys_the_page_asks_for_one(browser: Browser, exchange: Stack, market: Market) -> None:
-    """The last of the module: once there is a key there is no way back."""
+    """One that must sign is never sent. This and the next are the last: once there is a key there is no way back."""
     market.headers = made_key(exchange, ADMIN).bearer
-    key = made_key(exchange, (Scope.READ, Scope.TRADE)).key
+    made = made_key(exchange, TRADER, signed_only=True)
+    wrong = f"pt_{made.id}_{'0' * 64}"
     with visiting(browser, exchange.http, DESKTOP) as visit:
         visit.expected.append("the server responded with a status of 401")
+        sent = everything_sent(visit)
         visit.choose(market.symbol)
         expect(visit.level("ask", "101.00")).to_be_visible()  # market data needs no key
         expect(visit.at("key")).to_be_visible()
-        for each, note in (("pt_0123456789ab_nonsense", "not good"), (key, "may read, trade")):
-            visit.at("key").fill(each)
-            visit.at("key").press("Enter")
+        for each, note in (("pt_nonsense", "not a whole key"), (wrong, "not good"), (made.key, "may read, trade")):
+            say_key(visit, each)
             expect(visit.at("key-note")).to_contain_text(note)
-        expect(visit.at("key-note")).to_contain_text("may read, trade")
-        visit.at("account").fill("anna")
-        visit.at("account").press("Enter")
+        visit.trade_for("anna")
         visit.fill(side="buy", type="limit", price="98", quantity="1")
         visit.submit()
         eventually(visit.page, lambda: bool(market.orders("anna")), "an order by key")
         expect(visit.open_order(market.order("anna")["order_id"])).to_be_visible()
-        assert key not in visit.page.content()
+        visit.trade_for("ben")
+        expect(visit.at("key-note")).to_contain_text("not for the account ben")
+        assert made.key not in visit.page.content()
+        assert any("pricetime-signature" in each for each in sent)
+        assert not any(made.secret in each for each in sent)
 
 
-def made_key(exchange: Stack, scopes: tuple[Scope, ...]) -> MadeKey:
+def test_where_a_browser_cannot_sign_the_page_says_so(browser: Browser, exchange: Stack) -> None:
+    market = Market(exchange.http, headers=made_key(exchange, ADMIN).bearer)
+    signing, other = made_key(exchange, TRADER, signed_only=True), made_key(exchange, TRADER)
+    with visiting(browser, exchange.http, DESKTOP) as visit:
+        visit.expected.append("the server responded with a status of 401")
+        visit.page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', {get: () => undefined})")
+        visit.page.reload()
+        visit.choose(market.symbol)
+        say_key(visit, signing.key)
+        expect(visit.at("key-note")).to_contain_text("over https or on localhost")
+        say_key(visit, other.key)
+        expect(visit.at("key-note")).to_contain_text("may read, trade")
+
+
+def say_key(visit: Visit, key: str) -> None:
+    visit.at("key").fill(key)
+    visit.at("key").press("Enter")
+
+
+def everything_sent(visit: Visit) -> list[str]:
+    """Headers and bodies of requests and frames of WebSockets, from now on."""
+    sent: list[str] = []
+    visit.page.on("request", lambda request: sent.append(f"{request.url} {request.headers} {request.post_data}"))
+    visit.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
+    return sent
+
+
+TRADER = (Scope.READ, Scope.TRADE)
+
+
+def made_key(exchange: Stack, scopes: tuple[Scope, ...], **fields: bool) -> MadeKey:
     async def make() -> MadeKey:
         connection = await nats.connect(exchange.nats)
         try:
-            return await make_key(connection, scopes)
+            return await make_key(connection, scopes, **fields)
         finally:
             await connection.close()
 

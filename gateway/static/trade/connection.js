@@ -11,6 +11,7 @@ const DEAD_MS = 10_000;
 const WATCH_MS = 500;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5_000;
+const SIGNINGS = 6; // a broadcaster that was started anew takes no signature dated before, for as many seconds
 
 export class Connection {
   /**
@@ -20,6 +21,7 @@ export class Connection {
   constructor(url, { open = (each) => new WebSocket(each), now = () => performance.now(), ...listeners } = {}) {
     this.url = url;
     this.state = "offline";
+    /** An ApiKey, or null. */
     this.key = null;
     this.#open = open;
     this.#now = now;
@@ -30,6 +32,10 @@ export class Connection {
   #now;
   #listeners;
   #socket = null;
+  #isReady = false; // to be asked: who we are has been said
+  #isRefused = false; // the key, on this connection
+  #wasGood = false; // the key, on an earlier one
+  #signings = 0;
   #nextId = 1;
   #requests = new Map();
   #subscriptions = new Map();
@@ -59,6 +65,7 @@ export class Connection {
   /** Another key: the connection begins anew, so that nothing of the old one's account is left. */
   useKey(key) {
     this.key = key;
+    this.#wasGood = false;
     if (this.#watch === null) return;
     this.#drop();
     this.#connect();
@@ -92,7 +99,7 @@ export class Connection {
   }
 
   get #isOpen() {
-    return this.#socket !== null && this.#socket.readyState === 1;
+    return this.#isReady && this.#socket !== null && this.#socket.readyState === 1;
   }
 
   #connect() {
@@ -110,6 +117,7 @@ export class Connection {
   #drop() {
     const socket = this.#socket;
     this.#socket = null;
+    this.#isReady = this.#isRefused = false;
     this.#requests.clear();
     for (const subscription of this.#subscriptions.values()) subscription.ready = false;
     if (socket !== null) {
@@ -119,10 +127,15 @@ export class Connection {
     this.#judge();
   }
 
-  #opened(socket) {
+  async #opened(socket) {
     if (socket !== this.#socket) return;
     this.#heardAt = this.#now();
-    if (this.key) this.#ask({ op: "auth", key: this.key }, (answer) => this.#authenticated(answer));
+    if (this.key !== null) {
+      const fields = await this.key.fields();
+      if (socket !== this.#socket || socket.readyState !== 1) return;
+      this.#ask({ op: "auth", ...fields }, (answer) => this.#authenticated(answer));
+    }
+    this.#isReady = true;
     for (const subscription of this.#subscriptions.values()) this.#begin(subscription);
     this.#judge();
   }
@@ -146,6 +159,7 @@ export class Connection {
     } else if (message.type === "heartbeat") {
       this.#pause = FIRST_PAUSE_MS;
       this.#listeners.onHeartbeat(message.sequence);
+      if (this.#isRefused) this.#signAgain(message.time);
     } else if (message.type === "going_away") {
       this.#pause = Math.max(FIRST_PAUSE_MS, message.reconnect_after_ms);
     } else if (message.id !== undefined) {
@@ -200,8 +214,22 @@ export class Connection {
   }
 
   #authenticated(answer) {
-    if (answer.type === "authenticated") this.#listeners.onAuthenticated(answer);
-    else this.#listeners.onKeyProblem(answer.problem);
+    this.#isRefused = answer.type !== "authenticated";
+    if (this.#isRefused) {
+      this.#listeners.onKeyProblem(answer.problem);
+      return;
+    }
+    this.#wasGood = true;
+    this.#signings = 0;
+    this.#listeners.onAuthenticated(answer);
+  }
+
+  /** If it was not for the key: our clock is wrong, or it is behind and the broadcaster has just been started. */
+  #signAgain(time) {
+    this.#isRefused = false;
+    if (!this.key?.signs) return;
+    const wasWrong = this.key.learnTime(time, this.key.now);
+    if (wasWrong || (this.#wasGood && this.#signings++ < SIGNINGS)) this.#connect();
   }
 
   #ask(request, onAnswer) {

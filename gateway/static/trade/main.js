@@ -1,6 +1,7 @@
 // The trading page: everything plugged together. What comes from the exchange goes to the models (book, own orders) and
 // from there to the views; what a person does goes to the exchange, and comes back the same way.
 
+import { ApiKey } from "./api_key.js";
 import { Book } from "./book.js";
 import { Candles } from "./candles.js";
 import { Connection } from "./connection.js";
@@ -322,29 +323,51 @@ class Page {
     this.form.refresh();
   }
 
-  useKey(key) {
-    rememberKey(key);
-    this.rest.key = key || null;
-    setText(byId("key-note"), "");
+  /** What was typed; nothing means that there is no key any more. */
+  useKey(text) {
+    const key = ApiKey.parse(text);
+    if (key === null && text !== "") {
+      this.#noteKey("That is not a whole key: pt_, an id, _ and a secret, as `pricetime keys create` shows it", "bad");
+      return;
+    }
+    rememberKey(text);
+    this.#noteKey("");
     this.own.clear();
     this.#showOwn();
-    this.connection.useKey(key || null);
+    this.rest.key = key;
+    this.connection.useKey(key);
   }
 
   #onKeyProblem(problem) {
+    const [note, kind] = keyProblem(problem, this.rest.key, this.account);
+    this.#noteKey(note, kind, problem.detail ?? problem.message);
+  }
+
+  #noteKey(text, kind = "", details = "") {
     byId("key-field").hidden = false;
-    setText(byId("key-note"), this.rest.key === null ? "An API key is needed to trade" : "This key is not good here");
-    byId("key-note").title = problem.detail ?? problem.message ?? "";
+    const note = byId("key-note");
+    setText(note, text);
+    note.title = details;
+    note.dataset.kind = kind;
   }
 
   #onAuthenticated({ key_id: keyId, scopes, accounts }) {
-    byId("key-field").hidden = false;
-    setText(byId("key-note"), `Key ${keyId.slice(0, 6)}… may ${scopes.join(", ")}`);
+    const how = this.rest.key?.signs ? "Each request is signed; the key stays here." : "The key itself is sent.";
+    this.#noteKey(`Key ${keyId.slice(0, 6)}… may ${scopes.join(", ")}`, "good", how);
     byId("accounts").replaceChildren(...(accounts ?? []).map((each) => element("option", { value: each })));
     if (accounts === null || accounts.length === 0 || accounts.includes(this.account)) return;
     byId("account").value = accounts[0];
     this.useAccount();
   }
+}
+
+/** In words, and of what kind they are. */
+function keyProblem({ status, code }, key, account) {
+  if (key === null) return ["An API key is needed to trade", ""];
+  if (status === 403) return [`This key is not for the account ${account || "of everybody"}`, "bad"];
+  if (code === "key_ended") return ["This key is no longer good", "bad"];
+  if (key.signs) return ["This key is not good here", "bad"];
+  return ["This key is not good here. A --signed-only key is over https or on localhost: else browsers cannot sign", "bad"];
 }
 
 /** A key is kept as long as the tab, and nowhere else. */
@@ -432,10 +455,10 @@ async function main() {
   if (byId("interval").value === "") byId("interval").value = "1m";
   const page = new Page(config, instruments, rest);
   listen(page);
-  const key = rememberedKey();
+  const key = ApiKey.parse(rememberedKey() ?? "");
   if (key !== null) {
     rest.key = page.connection.key = key;
-    byId("key").value = key;
+    byId("key").value = key.text;
   }
   const known = instruments.map((each) => each.symbol);
   const wanted = [new URLSearchParams(location.search).get("symbol"), remembered("symbol", null), config.default_symbol];

@@ -3,6 +3,8 @@
 
 const PATIENCE_MS = 15_000;
 const PAUSE_MS = 300;
+/** The signature was not taken, and another one of the same request may be: nothing was done. */
+const SIGN_AGAIN = new Set(["timestamp_outside_window", "signature_repeated"]);
 
 /** The exchange said no, or could not be asked. `code` is that of the problem; "unreachable" is our own. */
 export class Refusal extends Error {
@@ -21,6 +23,7 @@ export class Rest {
     sleep = (ms) => new Promise((done) => setTimeout(done, ms)),
     now = () => performance.now(),
   } = {}) {
+    /** An ApiKey, or null. */
     this.key = null;
     this.#fetch = fetch;
     this.#sleep = sleep;
@@ -33,12 +36,16 @@ export class Rest {
 
   /** Public market data: without the key, as a bad one would be refused even there. Raises Refusal. */
   async read(path) {
-    return (await this.#ask("GET", path, undefined, false)).content;
+    return this.#ask("GET", path, undefined, false);
   }
 
   /** What belongs to an account. Raises Refusal. */
   async readOwn(path) {
-    return (await this.#ask("GET", path, undefined, true)).content;
+    const signAgain = (refusal) => {
+      if (!SIGN_AGAIN.has(refusal.code)) throw refusal;
+      return this.#ask("GET", path, undefined, true);
+    };
+    return this.#ask("GET", path, undefined, true).catch(signAgain);
   }
 
   /**
@@ -53,7 +60,8 @@ export class Rest {
       const refusal = await this.#tried(method, path, body, began);
       if (!(refusal instanceof Refusal)) return refusal;
       if (!mayRepeat(refusal)) throw refusal;
-      isUnknown ||= refusal.status !== 503; // which says that nothing was done, but of this attempt only
+      // 503, and 401 with a signature, say that nothing was done; but of this attempt only
+      isUnknown ||= refusal.status !== 503 && refusal.status !== 401;
       if (this.#now() + PAUSE_MS > until) throw isUnknown ? unknownResult() : refusal;
       onWait(refusal);
       await this.#sleep(refusal.retryAfterMs ?? PAUSE_MS);
@@ -62,7 +70,7 @@ export class Rest {
 
   async #tried(method, path, body, began) {
     try {
-      const { content } = await this.#ask(method, path, body, true);
+      const content = await this.#ask(method, path, body, true);
       return { content, milliseconds: this.#now() - began };
     } catch (error) {
       if (error instanceof Refusal) return error;
@@ -71,23 +79,27 @@ export class Rest {
   }
 
   async #ask(method, path, body, own) {
-    const headers = {};
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    if (own && this.key) headers.Authorization = `Bearer ${this.key}`;
-    let answer;
-    let text;
-    try {
-      answer = await this.#fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
-      text = await answer.text();
-    } catch {
-      throw new Refusal(0, { code: "unreachable", detail: "The exchange cannot be reached." });
-    }
-    const content = text === "" ? null : parsed(text);
-    if (answer.ok && content !== undefined) return { content };
+    const [key, text] = [own ? this.key : null, body === undefined ? undefined : JSON.stringify(body)];
+    const headers = text === undefined ? {} : { "Content-Type": "application/json" };
+    const askedAt = key?.now;
+    if (key) Object.assign(headers, await key.headers(method, path, text));
+    const { answer, content } = await this.#fetched(path, { method, headers, body: text, cache: "no-store" });
+    key?.learnTime(answer.headers.get("Date"), askedAt);
+    if (answer.ok && content !== undefined) return content;
     const refusal = new Refusal(answer.status, content ?? {});
     const seconds = Number(answer.headers.get("Retry-After"));
     if (seconds > 0) refusal.retryAfterMs = seconds * 1000;
     throw refusal;
+  }
+
+  async #fetched(path, options) {
+    try {
+      const answer = await this.#fetch(path, options);
+      const text = await answer.text();
+      return { answer, content: text === "" ? null : parsed(text) };
+    } catch {
+      throw new Refusal(0, { code: "unreachable", detail: "The exchange cannot be reached." });
+    }
   }
 }
 
@@ -106,8 +118,8 @@ function parsed(text) {
 }
 
 /** Nothing was done, or it is not known; refusals of the exchange's rules stand. */
-function mayRepeat(refusal) {
-  return refusal.status === 0 || refusal.status === 502 || refusal.status === 503 || refusal.status === 504;
+function mayRepeat({ status, code }) {
+  return status === 0 || status === 502 || status === 503 || status === 504 || SIGN_AGAIN.has(code);
 }
 
 /** A name for an order that nobody else uses. `crypto.randomUUID` is only there over TLS and on localhost. */

@@ -25,7 +25,7 @@ class PlayedSocket {
 
   opens() {
     this.readyState = 1;
-    this.onopen();
+    return this.onopen();
   }
 
   breaks(code = 1006) {
@@ -227,14 +227,74 @@ test("a refusal may begin the subscription anew, or leave it", () => {
   assert.equal(connection.state, "live");
 });
 
-test("the key is said first, and what is wrong with it is told", () => {
+/** A key that signs; `isLate` says whether its clock had to be put right. */
+function playedKey(isLate = false) {
+  const times = [];
+  return { times, signs: true, now: 0, fields: async () => ({ key_id: "pt_1" }), learnTime: (time) => times.push(time) > 0 && isLate };
+}
+
+/** A connection by key, as far as the answer to it. */
+async function saysWhoItIs() {
+  await socket().opens();
+  return { with: (type, problem) => socket().answers("auth", null, { type, problem }) };
+}
+
+const REFUSED = ["error", { code: "unauthorized", status: 401 }];
+const heartbeat = () => socket().says({ type: "heartbeat", sequence: 1, time: "12:00" });
+
+test("the key is said first, and what is wrong with it is told", async () => {
   connection.subscribe("book", book());
   connection.start();
   socket().opens();
-  connection.useKey("pt_1_2");
-  socket().opens();
-  assert.deepEqual(ops(), ["auth", "subscribe book"]);
+  connection.useKey(playedKey());
+  const opened = socket().opens();
+  connection.subscribe("ticker", { fields: () => ({ channel: "ticker", symbol: "TIN" }), onMessage() {} });
+  assert.deepEqual(ops(), []); // it takes a moment to sign
+  await opened;
+  assert.deepEqual(ops(), ["auth", "subscribe book", "subscribe ticker"]);
   socket().answers("auth", null, { type: "error", problem: { code: "unauthorized", status: 401 } });
   socket().breaks(4001);
   assert.deepEqual(keyProblems, ["unauthorized", "key_ended"]);
+});
+
+test("a connection that ended while its key was signed for says nothing", async () => {
+  connection.useKey(playedKey());
+  connection.start();
+  const [first, opened] = [socket(), socket().opens()];
+  first.breaks();
+  await opened;
+  assert.deepEqual(first.sent, []);
+});
+
+test("a key that is refused is left at that", async () => {
+  connection.useKey(playedKey());
+  connection.start();
+  (await saysWhoItIs()).with(...REFUSED);
+  heartbeat();
+  heartbeat();
+  assert.equal(sockets.length, 1);
+});
+
+test("a clock that was wrong is put right by the heartbeat, and the key said again", async () => {
+  const key = playedKey(true);
+  connection.useKey(key);
+  connection.start();
+  (await saysWhoItIs()).with(...REFUSED);
+  assert.equal(sockets.length, 1);
+  heartbeat();
+  assert.deepEqual(key.times, ["12:00"]);
+  assert.equal(sockets.length, 2);
+});
+
+test("a key that was good is said again for a while: the broadcaster may have been started just now", async () => {
+  connection.useKey(playedKey());
+  connection.start();
+  (await saysWhoItIs()).with("authenticated");
+  socket().breaks();
+  pass(1_000);
+  for (let at = 0; at < 10; at++) {
+    if (socket().readyState === 0) (await saysWhoItIs()).with(...REFUSED);
+    heartbeat();
+  }
+  assert.equal(sockets.length, 2 + 6);
 });

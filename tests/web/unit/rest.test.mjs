@@ -77,11 +77,37 @@ test("what may have been done is unknown, whatever the last attempt says of itse
 
 test("the key goes with what is one's own, not with public reads", async () => {
   const { rest, asked } = played([200, {}]);
-  rest.key = "pt_1_2";
+  rest.key = playedKey();
   await rest.read("/trades");
   await rest.readOwn("/orders");
-  await rest.command("DELETE", "/orders/1");
-  assert.deepEqual(asked.map((each) => each.headers.Authorization), [undefined, "Bearer pt_1_2", "Bearer pt_1_2"]);
+  await rest.command("PUT", "/orders/1", { price: "1" });
+  const signed = asked.map((each) => each.headers.Signed);
+  assert.deepEqual(signed, [undefined, "1 GET /orders undefined", '2 PUT /orders/1 {"price":"1"}']);
+});
+
+/** A key whose signatures can be read. */
+function playedKey() {
+  let count = 0;
+  const times = [];
+  const headers = async (...request) => ({ Signed: [++count, ...request].map(String).join(" ") });
+  return { times, now: 5, headers, learnTime: (...learnt) => times.push(learnt) };
+}
+
+test("a signature that came too late is made again, with the time that the answer told", async () => {
+  const late = [401, { code: "timestamp_outside_window" }, { Date: "noon" }];
+  const { rest, asked } = played(late, [201, {}, { Date: "later" }], late, [200, { items: [] }]);
+  rest.key = playedKey();
+  await rest.command("POST", "/orders", ORDER);
+  await rest.readOwn("/orders");
+  assert.deepEqual(asked.map((each) => each.headers.Signed[0]), ["1", "2", "3", "4"]);
+  assert.deepEqual(rest.key.times.slice(0, 2), [["noon", 5], ["later", 5]]);
+});
+
+test("a signature that is never taken was for nothing, and that is known", async () => {
+  const { rest } = played([401, { code: "timestamp_outside_window" }]);
+  rest.key = playedKey();
+  await assert.rejects(rest.command("POST", "/orders", ORDER), { code: "timestamp_outside_window" });
+  await assert.rejects(rest.readOwn("/orders"), { code: "timestamp_outside_window" });
 });
 
 test("a page of a proxy in place of JSON is a refusal", async () => {
