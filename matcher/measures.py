@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from contracts.subjects import ORDERS_SUBMIT
 from matcher.sequencer import Sealed, Sequencer
 from runtime import metrics
 from runtime.clock import now, steady
@@ -14,13 +15,17 @@ _MAX_TRACED = 1_000
 
 
 class CommitObserver:
-    """Is told of each commit, and of requests that belong to a trace. A matcher that nobody looks at has none."""
+    """Is told of each commit, and of each request and its answer. A matcher that nobody looks at has none."""
 
     def __init__(self, tracing: Tracing | None = None) -> None:
         self._tracing = tracing
         self._commits = self._commands = self._bytes = 0
         self._sizes, self._writes, self._whole = Histogram(SIZES), Histogram(), Histogram()
         self._writing_since: float | None = None
+        self._requests = self._turned_away = 0
+        self._seconds = Histogram()
+        self._waiting: dict[str, float] = {}
+        """Since when, by the reply subject of their request. Each is answered, turned away, or the process ends."""
         self._traced: dict[str, list[Any]] = {}
         """By the reply subject of their request: the spans of requests that are to be answered."""
         self._write_spans: list[Any] = []
@@ -56,10 +61,36 @@ class CommitObserver:
         yield metrics.MATCHER_COMMIT_SECONDS.of(self._whole)
         since = self._writing_since
         yield metrics.MATCHER_COMMIT_AGE.of(0 if since is None else steady() - since)
+        yield metrics.NATS_REQUESTS.of(self._requests, ORDERS_SUBMIT)
+        yield metrics.NATS_REQUEST_ERRORS.of(self._turned_away, ORDERS_SUBMIT)
+        yield metrics.NATS_REQUEST_SECONDS.of(self._seconds, ORDERS_SUBMIT)
+
+    # Requests
+
+    def on_request(self, reply_to: str, headers: dict[str, str] | None) -> None:
+        self._requests += 1
+        if reply_to:
+            self._waiting[reply_to] = steady()
+            if headers is not None:
+                self._trace_request(reply_to, headers)
+
+    def on_turned_away(self, reply_to: str) -> None:
+        """It took no time, and would make the others look fast."""
+        self._turned_away += 1
+        self._waiting.pop(reply_to, None)
+
+    def on_answers(self, answers: Sequence[tuple[str, bytes]]) -> None:
+        left = steady()
+        for reply_to, _ in answers:
+            came = self._waiting.pop(reply_to, None)
+            if came is not None:
+                self._seconds.observe(left - came)
+        if self._traced:
+            self._end_traces(answers)
 
     # Traces
 
-    def on_request(self, reply_to: str, headers: dict[str, str]) -> None:
+    def _trace_request(self, reply_to: str, headers: dict[str, str]) -> None:
         if self._tracing is None or len(self._traced) >= _MAX_TRACED:
             return
         begin = self._tracing.begin
@@ -67,9 +98,7 @@ class CommitObserver:
         if found := [span for span in spans if span is not None]:
             self._traced[reply_to] = found
 
-    def on_answers(self, answers: Sequence[tuple[str, bytes]]) -> None:
-        if not self._traced:
-            return
+    def _end_traces(self, answers: Sequence[tuple[str, bytes]]) -> None:
         for reply_to, _ in answers:
             for span in self._traced.pop(reply_to, ()):
                 span.end()

@@ -387,7 +387,7 @@ class Matcher:
         return self._writing_ticks is not None and self._writing_ticks * _CLOCK_SECONDS > _STALLED_SECONDS
 
     def _on_request(self, _: str, reply_to: str, content: bytes, headers: dict[str, str] | None) -> None:
-        if headers is not None and self.observer is not None:
+        if self.observer is not None:
             self.observer.on_request(reply_to, headers)
         try:
             turned_away = _STALLED if self._is_stalled else self.sequencer.submit(reply_to, content, now())
@@ -399,6 +399,8 @@ class Matcher:
             self._work.set()
             return
         self.turned_away += 1
+        if self.observer is not None:
+            self.observer.on_turned_away(reply_to)
         if not self._may_be_outdated or (turned_away is _STALLED and self._leads_for_all_it_knows):
             self._answer([(reply_to, turned_away)])
 

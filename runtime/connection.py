@@ -16,6 +16,7 @@ from nats.js.errors import NotFoundError
 from contracts.subjects import JOURNAL_STREAM
 from runtime.clock import steady
 from runtime.leadership import is_followed
+from runtime.metrics import Histogram
 from runtime.micro import Failure, LetIn, Service
 from runtime.nats_client import NatsClient, Untrusted
 from runtime.service import Refused
@@ -259,8 +260,8 @@ async def respond_by_subject(
     await (await service_of(connection)).add(subject, by_subject, queue, let_in)
 
 
-def request_counts(connection: Client) -> list[tuple[str, int, int, float]]:
-    """Of each subject that is answered: the subject, requests, those refused, and the seconds that all took."""
+def request_counts(connection: Client) -> list[tuple[str, int, int, Histogram]]:
+    """Of each subject that is answered: the subject, requests, those refused, and how long each let in took."""
     service = _services.get(connection)
     return [] if service is None else service.counts
 

@@ -85,7 +85,9 @@ NATS_BYTES = counter("nats_bytes_total", "Bytes of their contents", "connection"
 NATS_PENDING = gauge("nats_pending_bytes", "Bytes that wait to be written", "connection")
 NATS_REQUESTS = counter("nats_requests_total", "Requests answered over NATS", "subject")
 NATS_REQUEST_ERRORS = counter("nats_request_errors_total", "Those of them that were refused", "subject")
-NATS_REQUEST_SECONDS = counter("nats_request_seconds_total", "How long answering them took, together", "subject")
+NATS_REQUEST_SECONDS = histogram(
+    "nats_request_seconds", "From reading a request that was let in to sending its answer", "subject"
+)
 
 # Of the matcher
 
@@ -124,6 +126,40 @@ RECORDER_SIZE = histogram("recorder_transaction_commits", "Commits in one transa
 RECORDER_DELAY = histogram("recorder_commit_to_postgres_seconds", "Age of a transaction's newest commit once it is in")
 RECORDER_CONNECTED = gauge("recorder_postgres_connected", "1 while the connection to Postgres stands")
 RECORDER_FAILURES = counter("recorder_postgres_failures_total", "Tries that Postgres did not let through")
+
+# Of nats-server and Postgres, as the recorder sees them (docs/decisions/0047)
+
+NATS_SERVER_UP = gauge("nats_server_up", "1 while it answers at its monitoring port", "node")
+NATS_SERVER_HEALTHY = gauge("nats_server_healthy", "1 while it calls itself healthy, JetStream included", "node")
+NATS_SERVER_STARTED = gauge("nats_server_start_time_seconds", "When it was started, since 1970", "node")
+NATS_SERVER_CONNECTIONS = gauge("nats_server_connections", "Connections of clients to it", "node")
+NATS_SERVER_ROOM = gauge("nats_server_connections_room", "How many there may be", "node")
+NATS_SERVER_SLOW = counter(
+    "nats_server_slow_consumers_total", "Connections that it ended because they did not read, since it started", "node"
+)
+NATS_SERVER_CPU = gauge("nats_server_cpu_cores", "Cores that it keeps busy", "node")
+NATS_SERVER_MEMORY = gauge("nats_server_memory_bytes", "Memory that it uses", "node")
+JETSTREAM_BYTES = gauge("jetstream_bytes", "What its streams take on disk, all together", "node")
+JETSTREAM_ROOM = gauge("jetstream_room_bytes", "How much they may take by its configuration", "node")
+JETSTREAM_ERRORS = counter(
+    "jetstream_api_errors_total", "Requests that its JetStream refused, since it started", "node"
+)
+STREAM_BYTES = gauge("jetstream_stream_bytes", "Size of a stream, of the fifty largest", "node", "stream")
+STREAM_MESSAGES = gauge("jetstream_stream_messages", "Messages in it", "node", "stream")
+
+POSTGRES_UP = gauge("postgres_up", "1 while it answers what is asked for the figures below")
+POSTGRES_STARTED = gauge("postgres_start_time_seconds", "When it was started, since 1970")
+POSTGRES_BYTES = gauge("postgres_database_bytes", "Size of the exchange's database")
+POSTGRES_CONNECTIONS = gauge("postgres_connections", "Connections of clients to it", "state")
+POSTGRES_ROOM = gauge("postgres_connections_room", "How many there may be, but for those reserved for administrators")
+POSTGRES_WAITING = gauge("postgres_waiting_for_locks", "Connections that wait for a lock that another has")
+POSTGRES_OLDEST = gauge("postgres_oldest_transaction_seconds", "How long the oldest open transaction has lasted")
+POSTGRES_IDS_USED = gauge("postgres_transaction_ids_used", "Transactions since the oldest that is not frozen")
+POSTGRES_TRANSACTIONS = counter("postgres_transactions_total", "Transactions in the exchange's database", "outcome")
+POSTGRES_DEADLOCKS = counter("postgres_deadlocks_total", "Deadlocks in it, each of which cost somebody a transaction")
+
+DISK_FREE = gauge("disk_free_bytes", "Free space where a folder of the setting watched_folders lies", "folder")
+DISK_SIZE = gauge("disk_size_bytes", "Size of the file system there", "folder")
 
 # Of order entry, in gateway and broadcaster
 

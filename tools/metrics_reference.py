@@ -10,11 +10,13 @@ from pathlib import Path
 from runtime.metrics import CATALOGUE, Metric
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "metrics.md"
+_OF_CONNECTIONS = ("connected", "reconnects", "messages", "bytes", "pending", "request")
 GROUPS = {
-    "Every service": ("info", "event_loop", "data", "nats"),
+    "Every service": ("info", "event_loop", "data", *(f"nats_{each}" for each in _OF_CONNECTIONS)),
     "Matcher": ("matcher",),
     "Journal, as the recorder sees it": ("journal",),
     "Recorder": ("recorder",),
+    "nats-server and Postgres, as the recorder sees them": ("nats_server", "jetstream", "postgres", "disk"),
     "Order entry, in gateway and broadcaster": ("entry",),
     "Gateway": ("gateway",),
     "Broadcaster": ("broadcaster", "trades", "open_orders", "symbols", "book"),

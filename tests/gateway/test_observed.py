@@ -106,12 +106,13 @@ def test_mistakes_are_there_before_the_first_one() -> None:
 
 async def test_a_request_is_logged_with_the_numbers_that_it_led_to(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gateway.observed")
-    await observe(App(ORDER, "written"))
+    await observe(App(ORDER, "written"), {**SCOPE, "client": ("192.0.2.7", 5000)})
     [record] = caplog.records
     about = record.__dict__
     assert (about["method"], about["path"], about["status"]) == ("POST", "/orders", 201)
-    assert (about["journal_sequence"], about["order_id"]) == (12, 7)
-    assert re.fullmatch(r"POST /orders 201 milliseconds=[\d.]+ journal_sequence=12 order_id=7", record.getMessage())
+    assert (about["client"], about["journal_sequence"], about["order_id"]) == ("192.0.2.7", 12, 7)
+    line = r"POST /orders 201 milliseconds=[\d.]+ client=192.0.2.7 journal_sequence=12 order_id=7"
+    assert re.fullmatch(line, record.getMessage())
     await observe(App(json_answer({}, 202, [(b"location", b"/commands/c-1")]), "written"))
     assert caplog.records[-1].__dict__["command_id"] == "c-1"
     await observe(App(json_answer({}), "written"), {**SCOPE, "method": "GET", "path": "/health/live"})
@@ -142,6 +143,7 @@ async def test_a_gateway_counts_what_it_answers_refuses_and_does_not_know(nats_s
         "entry_round_trip_seconds_count 2.0",
         'nats_connected{connection="intake"} 1.0',
         'nats_requests_total{subject="orders.place"} 0.0',
+        'nats_request_seconds_count{subject="orders.place"} 0.0',
     ):
         assert f"\npricetime_{line}\n" in text, line
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from matcher.measures import CommitObserver, of_follower
@@ -16,7 +17,7 @@ def sealed(sequence: int, commands: int, *reply_to: str) -> Sealed:
 
 
 def told(measures: Any) -> dict[str, Any]:
-    return {each.metric.name.removeprefix("pricetime_matcher_"): each.value for each in measures}
+    return {each.metric.name.removeprefix("pricetime_").removeprefix("matcher_"): each.value for each in measures}
 
 
 def test_commits_are_counted_with_what_is_in_them() -> None:
@@ -39,6 +40,35 @@ def test_a_commit_that_is_on_its_way_grows_older() -> None:
     assert 0 < first < told(observer.measures())["commit_age_seconds"]
     observer.end_write(now())
     assert told(observer.measures())["commit_age_seconds"] == 0
+
+
+def test_a_request_takes_from_when_it_is_read_to_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = iter([10.0, 10.25, 12.0, 13.0])
+    monkeypatch.setattr("matcher.measures.steady", lambda: next(time))
+    observer = CommitObserver()
+    for reply_to in ("one", "two"):
+        observer.on_request(reply_to, None)
+    observer.on_request("", None)  # nobody waits for it
+    observer.on_answers([("two", b""), ("", b"")])
+    observer.on_answers([("one", b""), ("two", b"")])
+    found = told(observer.measures())
+    assert (found["nats_requests_total"], found["nats_request_errors_total"]) == (3, 0)
+    assert (found["nats_request_seconds"].count, found["nats_request_seconds"].sum) == (2, 1.75 + 3.0)
+    assert observer._waiting == {}
+
+
+def test_a_request_that_is_turned_away_counts_and_does_not_make_the_others_look_fast() -> None:
+    """Whether it is told so or not."""
+    observer = CommitObserver()
+    observer.on_request("one", None)
+    observer.on_turned_away("one")
+    observer.on_answers([("one", b"")])
+    observer.on_request("two", None)
+    observer.on_turned_away("two")
+    found = told(observer.measures())
+    assert (found["nats_requests_total"], found["nats_request_errors_total"]) == (2, 2)
+    assert found["nats_request_seconds"].count == 0
+    assert observer._waiting == {}
 
 
 def test_a_clock_that_was_set_back_makes_no_wait_negative() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from runtime.connection import close, connect, inbox_of, respond, respond_by_subject, without_password
+from runtime.connection import (
+    close,
+    connect,
+    inbox_of,
+    request_counts,
+    respond,
+    respond_by_subject,
+    without_password,
+)
 from runtime.micro import Failure, failure
 from tests.support.plain_nats import Message, PlainNats
 from tests.support.servers import NatsServer
@@ -71,6 +79,23 @@ async def test_it_counts_what_it_answers_and_what_it_refuses(nats_server: NatsSe
     assert (place["num_requests"], place["num_errors"], place["last_error"]) == (3, 1, "404:unknown_symbol")
     assert place["processing_time"] >= place["average_processing_time"] * 3 > 0
     assert state_hash["num_requests"] == 0
+    counted, (_, requests, errors, seconds) = request_counts(asked)[::-1]
+    assert (requests, errors, seconds.count) == (3, 1, 3)
+    assert seconds.sum == pytest.approx(place["processing_time"] / 1e9, abs=1e-8)
+    assert counted[1:3] == (0, 0)
+
+
+@stack
+async def test_a_request_that_is_not_let_in_counts_as_refused_and_took_no_time(nats_server: NatsServer) -> None:
+    connection = await connect(nats_server.url, "gateway")
+    full = failure(503, "overloaded")
+    await respond(connection, "orders.place", echo, let_in=lambda _, content: full if content == b"no" else None)
+    await connection.flush()
+    for question in (b"no", b"yes"):
+        await ask(nats_server, "orders.place", question)
+    [(subject, requests, errors, seconds)] = request_counts(connection)
+    assert (subject, requests, errors, seconds.count) == ("orders.place", 2, 1, 1)
+    await close(connection)
 
 
 @stack
