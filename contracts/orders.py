@@ -1,6 +1,7 @@
 """What becomes of an order: its state and status, folded from the events of the journal. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
+
+_UNTIL_THE_DAY_ENDS = TimeInForce.DAY
 
 
 class Standing(NamedTuple):
@@ -56,9 +59,16 @@ def placed_order(command: PlaceOrder, order_id: int, time: int, quantity: int | 
 
 def accepted_terms(command: PlaceOrder, time: int) -> Terms | None:
     """A DAY order expires when the UTC day of its acceptance ends."""
-    if command.time_in_force is not TimeInForce.DAY:
+    if command.time_in_force is not _UNTIL_THE_DAY_ENDS:
         return command.terms
-    return replace(command.terms or Terms(), expires_at=(time // DAY + 1) * DAY)
+    expires_at = (time // DAY + 1) * DAY
+    return _no_terms_until(expires_at) if command.terms is None else replace(command.terms, expires_at=expires_at)
+
+
+@lru_cache(maxsize=16)
+def _no_terms_until(expires_at: int) -> Terms:
+    """One object for all orders of a day that have no terms else."""
+    return Terms(expires_at=expires_at)
 
 
 OPEN_STATUSES = (OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED)

@@ -9,16 +9,19 @@ from contracts.messages import (
     AmendOrder,
     CancelOrder,
     OrderCommand,
-    OrderType,
     PlaceOrder,
     Refusal,
     RejectReason,
     Side,
 )
-from matcher.book import Holding, Order
+from matcher.book import BUY, LIMIT, Holding, Order
 
-_GROUPS = (CancelOrder, AmendOrder, PlaceOrder)
+_GROUPS = {CancelOrder: 0, AmendOrder: 1, PlaceOrder: 2}
 """Carried out in this order: room is made before it is used."""
+
+
+def _group(numbered: tuple[int, OrderCommand]) -> int:
+    return _GROUPS[type(numbered[1])]
 
 
 class Batch:
@@ -34,8 +37,9 @@ class Batch:
     def _prices(self) -> Iterator[tuple[str, Side, int]]:
         """Symbol, side and price of everything that the batch may leave in the book."""
         for item in self.items:
-            if isinstance(item, PlaceOrder) and item.type is OrderType.LIMIT and item.price is not None:
-                yield item.symbol, item.side, item.price
+            if isinstance(item, PlaceOrder):
+                if item.type is LIMIT and item.price is not None:
+                    yield item.symbol, item.side, item.price
             elif isinstance(item, AmendOrder) and item.price is not None:
                 order = self._open.get(item.order_id)
                 if order is not None and not order.waits_for_trigger:
@@ -60,32 +64,34 @@ class Batch:
 
     def crosses_itself(self, symbol: str, side: Side, price: int) -> bool:
         """Would an order at this price meet another one of the batch?"""
-        return any(
-            other_symbol == symbol
-            and other_side is side.opposite
-            and (other_price <= price if side is Side.BUY else other_price >= price)
-            for other_symbol, other_side, other_price in self._resting
-        )
+        for other_symbol, other_side, other_price in self._resting:
+            crosses = other_price <= price if side is BUY else other_price >= price
+            if crosses and other_side is not side and other_symbol == symbol:
+                return True
+        return False
 
-    def in_order(self) -> Iterator[tuple[int, OrderCommand]]:
+    def in_order(self) -> list[tuple[int, OrderCommand]]:
         """The items as they are carried out, each with its number."""
-        for group in _GROUPS:
-            yield from ((number, item) for number, item in enumerate(self.items) if isinstance(item, group))
+        return sorted(enumerate(self.items), key=_group)
 
 
 def refuse_conflicts(items: tuple[OrderCommand, ...]) -> Refusal | None:
     """Items that are in each other's way whatever the exchange holds."""
     named: set[object] = set()
     for number, item in enumerate(items):
-        if isinstance(item, PlaceOrder):
-            if item.client_order_id is None:
-                continue
-            name: object = (item.account, item.client_order_id)
-            refusal = Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", item=number)
+        if not isinstance(item, PlaceOrder):
+            name: object = item.order_id
+        elif item.client_order_id is None:
+            continue
         else:
-            name = item.order_id
-            refusal = Refusal(RejectReason.SAME_ORDER_TWICE, "order_id", item=number)
+            name = item.account, item.client_order_id
         if name in named:
-            return refusal
+            return _conflict(item, number)
         named.add(name)
     return None
+
+
+def _conflict(item: OrderCommand, number: int) -> Refusal:
+    if isinstance(item, PlaceOrder):
+        return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, "client_order_id", item=number)
+    return Refusal(RejectReason.SAME_ORDER_TWICE, "order_id", item=number)

@@ -5,15 +5,14 @@ a new price costs O(log levels). Both sides are the same code: a side sorts its 
 with sign -1 for asks, so the best level always has the highest and "not worse than a limit" is one comparison of keys.
 """
 
-from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
 from msgspec import Struct
-from sortedcontainers import SortedDict, SortedList
 
 from contracts.messages import (
+    MAX_PRICE,
     InstrumentStatus,
     OrderState,
     OrderType,
@@ -25,14 +24,15 @@ from contracts.messages import (
 )
 from contracts.orders import accepted_terms
 from contracts.views import Instrument
+from matcher.ordered import Groups, Keys
 
 BUY = Side.BUY
-LIMIT = OrderType.LIMIT
+LIMIT, MARKET = OrderType.LIMIT, OrderType.MARKET
 GTC, GTD, DAY, IOC, FOK = TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY, TimeInForce.IOC, TimeInForce.FOK
-"""What every order is asked for, by short names: Python 3.11 takes ten times as long to find a member in its class."""
-_NEAR = 512
-"""Keys that a side keeps in a plain list, at least, while it has so many; at most twice as many."""
-_LOWEST = -(2**63)
+TRADING, POST_ONLY = InstrumentStatus.TRADING, InstrumentStatus.POST_ONLY
+CANCEL_ONLY, HALTED = InstrumentStatus.CANCEL_ONLY, InstrumentStatus.HALTED
+"""What every order is asked for, by short names: Python 3.11 runs code of its own to find a member in its class, and
+takes ten times as long."""
 LIMIT_TYPES = (OrderType.LIMIT, OrderType.STOP_LIMIT)
 STOP_TYPES = (OrderType.STOP, OrderType.STOP_LIMIT)
 
@@ -60,7 +60,7 @@ class Account:
 
     @property
     def open_orders(self) -> int:
-        return sum(len(holding.orders) for holding in self.holdings)
+        return sum([len(holding.orders) for holding in self.holdings])  # a generator takes twice as long
 
 
 class Holding:
@@ -298,49 +298,6 @@ class PriceLevel:
                 hidden.append((order, rest - shown))
 
 
-class Keys:
-    """Of the price levels of a side, in order.
-
-    The highest, those of the best levels, are in a plain list: at its end the quickest there is for coming and going.
-    It would take long in the middle of a hundred thousand, so those further away are in a SortedList.
-    """
-
-    __slots__ = ("far", "lowest", "near")
-
-    def __init__(self) -> None:
-        self.near: list[int] = []
-        self.far: SortedList[int] = SortedList()
-        self.lowest = _LOWEST
-        """From here up a key is near."""
-
-    def add(self, key: int) -> None:
-        if key < self.lowest:
-            self.far.add(key)
-            return
-        near = self.near
-        insort(near, key)
-        if len(near) > 2 * _NEAR:
-            self.far.update(near[:_NEAR])
-            del near[:_NEAR]
-            self.lowest = near[0]
-
-    def remove(self, key: int) -> None:
-        if key < self.lowest:
-            self.far.remove(key)
-            return
-        near = self.near
-        del near[bisect_left(near, key)]
-        if not near:
-            near.extend(self.far[-_NEAR:])
-            del self.far[-_NEAR:]
-            self.lowest = near[0] if self.far else _LOWEST
-
-    def __iter__(self) -> Iterator[int]:
-        """The highest first."""
-        yield from reversed(self.near)
-        yield from reversed(self.far)
-
-
 class BookSide:
     """The price levels of the bids or of the asks. `best` is the first of them, or None."""
 
@@ -407,46 +364,46 @@ class BookSide:
 
 
 class Stops:
-    """The stop orders of one symbol that no trade has reached."""
+    """The stop orders of one symbol that no trade has reached, the nearest first."""
 
     __slots__ = ("buys", "count", "sells")
 
     def __init__(self) -> None:
-        self.buys: SortedDict[int, dict[int, Order]] = SortedDict()
-        """By stop price; at one price in the order of arrival."""
-        self.sells: SortedDict[int, dict[int, Order]] = SortedDict()
-        """By the negated stop price: the first to be reached comes first, as with the buys."""
+        self.buys: Groups[int, Order] = Groups()
+        """By the negated stop price: that of a buyer is reached from below."""
+        self.sells: Groups[int, Order] = Groups()
+        """By stop price."""
         self.count = 0
 
     def __iter__(self) -> Iterator[Order]:
-        for side in (self.buys, self.sells):
-            for orders in side.values():
-                yield from orders.values()
+        yield from self.buys
+        yield from self.sells
 
     def add(self, order: Order) -> None:
         side, key = self._place_of(order)
-        side.setdefault(key, {})[order.order_id] = order
+        side.add(key, order.order_id, order)
         self.count += 1
 
     def remove(self, order: Order) -> None:
         side, key = self._place_of(order)
-        orders = side[key]
-        del orders[order.order_id]
-        if not orders:
-            del side[key]
+        side.remove(key, order.order_id)
         self.count -= 1
+
+    def are_reached(self, price: int, other: int) -> bool:
+        """Does a trade at the one or the other price trigger any?"""
+        buys, sells = self.buys.keys.near, self.sells.keys.near
+        return bool(buys and -buys[-1] <= max(price, other)) or bool(sells and sells[-1] >= min(price, other))
 
     def reached(self, lowest: int, highest: int) -> list[Order]:
         """Take out every stop that a trade within these prices triggers: the nearest first, buys before sells."""
-        keys = [(self.buys, highest), (self.sells, -lowest)]
-        found = [order for side, key in keys for near in side.irange(maximum=key) for order in side[near].values()]
+        found = [*self.buys.down_to(-highest), *self.sells.down_to(lowest)]
         for order in found:
             self.remove(order)
         return found
 
-    def _place_of(self, order: Order) -> tuple["SortedDict[int, dict[int, Order]]", int]:
+    def _place_of(self, order: Order) -> tuple[Groups[int, Order], int]:
         assert order.stop_price is not None
-        return (self.buys, order.stop_price) if order.side is BUY else (self.sells, -order.stop_price)
+        return (self.buys, -order.stop_price) if order.side is BUY else (self.sells, order.stop_price)
 
 
 class OrderBook:
@@ -455,6 +412,8 @@ class OrderBook:
     __slots__ = (
         "_band",
         "_band_around",
+        "_highest",
+        "_lowest",
         "asks",
         "bids",
         "holdings",
@@ -462,42 +421,35 @@ class OrderBook:
         "is_free",
         "last_price",
         "last_trade_id",
+        "status",
         "stops",
     )
 
     def __init__(self, instrument: Instrument) -> None:
+        self.last_price: int | None = None
+        self.last_trade_id = 0
         self.rule(instrument)
         self.bids = BookSide(instrument.symbol, Side.BUY)
         self.asks = BookSide(instrument.symbol, Side.SELL)
         self.stops = Stops()
         self.holdings: dict[str, Holding] = {}
-        self.last_price: int | None = None
-        self.last_trade_id = 0
 
     def rule(self, instrument: Instrument) -> None:
         """Let these rules apply from now on."""
         self.instrument = instrument
+        self.status = instrument.status
         self.is_free = (
-            instrument.status is InstrumentStatus.TRADING
+            instrument.status is TRADING
             and instrument.lowest_price is instrument.highest_price is instrument.band_basis_points is None
         )
         """Is it trading, without any band? Asked for every order, so kept apart."""
-        self._band: tuple[int | None, int | None] = instrument.lowest_price, instrument.highest_price
-        self._band_around: int | None = None
-        """The last price that `_band` was computed for."""
+        self._move_band()
 
     def takes(self, price: int) -> bool:
         """Is it trading, and the price within the band?"""
-        lowest, highest = self.band()
-        return (
-            self.instrument.status is InstrumentStatus.TRADING
-            and (lowest is None or price >= lowest)
-            and (highest is None or price <= highest)
-        )
-
-    @property
-    def status(self) -> InstrumentStatus:
-        return self.instrument.status
+        if self.last_price != self._band_around:
+            self._move_band()
+        return self.status is TRADING and self._lowest <= price <= self._highest
 
     def has_reached(self, side: Side, stop_price: int) -> bool:
         """Does the last trade trigger a stop order of this side at once?"""
@@ -507,17 +459,22 @@ class OrderBook:
 
     def band(self) -> tuple[int | None, int | None]:
         """The lowest and highest price that an order may have now; None where there is no bound."""
-        rules = self.instrument
-        if rules.band_basis_points is not None and self.last_price != self._band_around:
-            self._band, self._band_around = self._new_band(rules.band_basis_points), self.last_price
+        if self.last_price != self._band_around:
+            self._move_band()
         return self._band
 
-    def _new_band(self, basis_points: int) -> tuple[int | None, int | None]:
-        assert self.last_price is not None
-        lowest, highest = self.instrument.lowest_price, self.instrument.highest_price
-        low = max(1, -(-self.last_price * (10_000 - basis_points) // 10_000))
-        high = self.last_price * (10_000 + basis_points) // 10_000
-        return low if lowest is None else max(lowest, low), high if highest is None else min(highest, high)
+    def _move_band(self) -> None:
+        """To around the last price."""
+        rules, self._band_around = self.instrument, self.last_price
+        lowest, highest = rules.lowest_price, rules.highest_price
+        if rules.band_basis_points is not None and self.last_price is not None:
+            low = max(1, -(-self.last_price * (10_000 - rules.band_basis_points) // 10_000))
+            high = self.last_price * (10_000 + rules.band_basis_points) // 10_000
+            lowest = low if lowest is None else max(lowest, low)
+            highest = high if highest is None else min(highest, high)
+        self._band = lowest, highest
+        self._lowest = 0 if lowest is None else lowest
+        self._highest = MAX_PRICE if highest is None else highest
 
     def own(self, side: Side) -> BookSide:
         """Where an order of this side rests."""

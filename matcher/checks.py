@@ -17,7 +17,6 @@ from contracts.messages import (
     AmendOrder,
     DefineInstrument,
     InstrumentStatus,
-    OrderType,
     PlaceOrder,
     Refusal,
     RejectReason,
@@ -27,7 +26,24 @@ from contracts.messages import (
     Terms,
 )
 from contracts.views import Instrument
-from matcher.book import BUY, DAY, FOK, GTC, GTD, LIMIT, LIMIT_TYPES, STOP_TYPES, Holding, Order, OrderBook
+from matcher.book import (
+    BUY,
+    CANCEL_ONLY,
+    DAY,
+    FOK,
+    GTC,
+    GTD,
+    HALTED,
+    LIMIT,
+    LIMIT_TYPES,
+    MARKET,
+    POST_ONLY,
+    STOP_TYPES,
+    TRADING,
+    Holding,
+    Order,
+    OrderBook,
+)
 
 is_name = re.compile(NAME_PATTERN).fullmatch
 _is_symbol = re.compile(SYMBOL_PATTERN).fullmatch
@@ -61,6 +77,12 @@ def refuse_terms(command: PlaceOrder, rules: Instrument, time: int, *, is_known:
         return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
     if command.terms is None and command.type is LIMIT and command.time_in_force is not GTD and not command.post_only:
         return None  # what most orders are: nothing below can be wrong with it
+    return refuse_special(command, terms, rules, time)
+
+
+def refuse_special(command: PlaceOrder, terms: Terms | None, rules: Instrument, time: int) -> Refusal | None:
+    """What can only be wrong with an order that is more than a plain limit order."""
+    terms = terms or _NO_TERMS
     return (
         _refuse_stop_price(command, terms)
         or _refuse_time_in_force(command, terms, time)
@@ -70,7 +92,7 @@ def refuse_terms(command: PlaceOrder, rules: Instrument, time: int, *, is_known:
 
 
 def _refuse_stop_price(command: PlaceOrder, terms: Terms) -> Refusal | None:
-    is_stop = command.type in STOP_TYPES
+    is_stop = command.type is not LIMIT and command.type in STOP_TYPES
     if is_stop and terms.stop_price is None:
         return Refusal(RejectReason.STOP_PRICE_REQUIRED, "stop_price")
     if not is_stop and terms.stop_price is not None:
@@ -81,16 +103,19 @@ def _refuse_stop_price(command: PlaceOrder, terms: Terms) -> Refusal | None:
 
 
 def _refuse_time_in_force(command: PlaceOrder, terms: Terms, time: int) -> Refusal | None:
-    waits = command.time_in_force in (GTD, DAY)
-    if (command.type is OrderType.MARKET and waits) or (terms.notional is not None and command.time_in_force is FOK):
+    time_in_force, expires_at = command.time_in_force, terms.expires_at
+    if command.type is MARKET and time_in_force in (GTD, DAY):
         return Refusal(RejectReason.TIME_IN_FORCE_NOT_ALLOWED, "time_in_force")
-    if command.time_in_force is GTD and terms.expires_at is None:
+    if time_in_force is FOK and terms.notional is not None:
+        return Refusal(RejectReason.TIME_IN_FORCE_NOT_ALLOWED, "time_in_force")
+    if time_in_force is GTD and expires_at is None:
         return Refusal(RejectReason.EXPIRY_REQUIRED, "expires_at")
-    if command.time_in_force is not GTD and terms.expires_at is not None:
-        return Refusal(RejectReason.EXPIRY_NOT_ALLOWED, "expires_at")
-    if terms.expires_at is not None and terms.expires_at <= time:
-        return Refusal(RejectReason.EXPIRY_IN_THE_PAST, "expires_at")
-    if command.post_only and not (command.type is LIMIT and command.time_in_force in RESTING_TIMES):
+    if expires_at is not None:
+        if time_in_force is not GTD:
+            return Refusal(RejectReason.EXPIRY_NOT_ALLOWED, "expires_at")
+        if expires_at <= time:
+            return Refusal(RejectReason.EXPIRY_IN_THE_PAST, "expires_at")
+    if command.post_only and not (command.type is LIMIT and time_in_force in RESTING_TIMES):
         return Refusal(RejectReason.POST_ONLY_NOT_ALLOWED, "post_only")
     return None
 
@@ -112,7 +137,7 @@ def _refuse_spending(command: PlaceOrder, terms: Terms) -> Refusal | None:
         if not 1 <= terms.protection_price <= MAX_PRICE:
             return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "protection_price")
     if terms.notional is not None:
-        if command.type is not OrderType.MARKET:
+        if command.type is not MARKET:
             return Refusal(RejectReason.NOTIONAL_NOT_ALLOWED, "notional")
         if not 1 <= terms.notional <= MAX_NOTIONAL:
             return Refusal(RejectReason.NOTIONAL_OUT_OF_RANGE, "notional")
@@ -124,6 +149,8 @@ def _refuse_spending(command: PlaceOrder, terms: Terms) -> Refusal | None:
 
 def refuse_status(status: InstrumentStatus) -> Refusal | None:
     """May orders be placed at all?"""
+    if status is TRADING:
+        return None
     match status:
         case InstrumentStatus.DELISTED:
             return Refusal(RejectReason.INSTRUMENT_DELISTED, "symbol")
@@ -152,7 +179,7 @@ def refuse_prices(command: PlaceOrder, book: OrderBook) -> Refusal | None:
 def refuse_by_market(command: PlaceOrder, book: OrderBook) -> Refusal | None:
     """Post-only, the order's own and the instrument's; and whether an order by notional can buy anything."""
     makers = book.makers(command.side)
-    if book.status is InstrumentStatus.POST_ONLY and _would_trade(command, book):
+    if book.status is POST_ONLY and _would_trade(command, book):
         return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "symbol")
     if command.post_only and makers.reaches(command.price):
         return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, "post_only")
@@ -236,9 +263,9 @@ def best_price(book: OrderBook, side: Side) -> int | None:
 def refuse_amendment_terms(command: AmendOrder, order: Order, book: OrderBook) -> Refusal | None:
     """What is wrong with an amendment before the account's limits are looked at."""
     rules = book.instrument
-    if book.status is InstrumentStatus.HALTED:
+    if book.status is HALTED:
         return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
-    if book.status is InstrumentStatus.CANCEL_ONLY:
+    if book.status is CANCEL_ONLY:
         return Refusal(RejectReason.INSTRUMENT_CANCEL_ONLY, "order_id")
     if order.holding.account.killed:
         return Refusal(RejectReason.KILL_SWITCH_ENGAGED, "order_id")
@@ -250,10 +277,10 @@ def refuse_amendment_terms(command: AmendOrder, order: Order, book: OrderBook) -
         return Refusal(RejectReason.STOP_PRICE_NOT_ALLOWED, "stop_price")
     if command.price is not None and order.type not in LIMIT_TYPES:
         return Refusal(RejectReason.PRICE_NOT_ALLOWED, "price")
-    for field in ("price", "stop_price"):
-        price = getattr(command, field)
-        if price is not None and not 1 <= price <= MAX_PRICE:
-            return Refusal(RejectReason.PRICE_OUT_OF_RANGE, field)
+    if command.price is not None and not 1 <= command.price <= MAX_PRICE:
+        return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
+    if command.stop_price is not None and not 1 <= command.stop_price <= MAX_PRICE:
+        return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "stop_price")
     return None if command.price is None else refuse_band(command.price, "price", book)
 
 
@@ -275,7 +302,7 @@ def refuse_amended_size(command: AmendOrder, order: Order, limits: SymbolLimits)
 
 def refuse_amended_prices(command: AmendOrder, order: Order, book: OrderBook) -> Refusal | None:
     """Post-only, the order's own and the instrument's."""
-    if command.stop_price is not None and book.status is InstrumentStatus.POST_ONLY:
+    if command.stop_price is not None and book.status is POST_ONLY:
         if book.has_reached(order.side, command.stop_price):
             return Refusal(RejectReason.INSTRUMENT_POST_ONLY, "stop_price")
         return None
@@ -288,7 +315,7 @@ def refuse_to_trade(post_only: bool, book: OrderBook, own_field: str, book_field
     """Why an order that would trade may not: by its own wish, or because nothing in the instrument may."""
     if post_only:
         return Refusal(RejectReason.POST_ONLY_WOULD_TRADE, own_field)
-    if book.status is InstrumentStatus.POST_ONLY:
+    if book.status is POST_ONLY:
         return Refusal(RejectReason.INSTRUMENT_POST_ONLY, book_field)
     return None
 

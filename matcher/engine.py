@@ -12,7 +12,6 @@ from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
-from sortedcontainers import SortedSet
 
 from contracts.messages import (
     CLIENT_ORDER_ID_WINDOW,
@@ -63,6 +62,7 @@ from contracts.messages import (
     Side,
     TradeExecuted,
 )
+from contracts.orders import accepted_terms
 from contracts.views import Instrument, defined_instrument
 from matcher import checks
 from matcher.batch import Batch, refuse_conflicts
@@ -70,6 +70,7 @@ from matcher.book import (
     BUY,
     FOK,
     GTC,
+    HALTED,
     IOC,
     LIMIT,
     STOP_TYPES,
@@ -82,13 +83,16 @@ from matcher.book import (
     accepted_order,
 )
 from matcher.client_order_ids import ClientOrderIds, digest_of
+from matcher.ordered import Groups
 
-MAX_ID = 2**63
 _ANY_KEY = -(2**63)
 """Below every key of a price level."""
 _HASHED_TOGETHER = 4096
 _REQUESTED, _IMMEDIATE_OR_CANCEL = CancelReason.REQUESTED, CancelReason.IMMEDIATE_OR_CANCEL
-_NO_PREVENTION = SelfTradePrevention.NONE
+_FILL_OR_KILL, _NO_LIQUIDITY = CancelReason.FILL_OR_KILL, CancelReason.NO_LIQUIDITY
+_SELF_TRADE_PREVENTION = CancelReason.SELF_TRADE_PREVENTION
+_NO_PREVENTION, _CANCEL_NEWEST = SelfTradePrevention.NONE, SelfTradePrevention.CANCEL_NEWEST
+_CANCEL_OLDEST, _DECREMENT = SelfTradePrevention.CANCEL_OLDEST, SelfTradePrevention.DECREMENT
 _state_encoder = msgspec.msgpack.Encoder()
 
 
@@ -170,10 +174,10 @@ class Engine:
         self._work = Work()
         self._last_order_id = 0
         self._last_trade_id = 0
-        self._expiries: SortedSet[tuple[int, int]] = SortedSet()
-        """(expires_at, order_id)"""
-        self._deadlines: SortedSet[tuple[int, str]] = SortedSet()
-        """(deadline of the dead-man's switch, account)"""
+        self._expiries: Groups[int, Order] = Groups()
+        """By the negated `expires_at`: the first to expire comes first."""
+        self._deadlines: Groups[str, Account] = Groups()
+        """By the negated deadline of the dead-man's switch."""
         self._cancelations: deque[Cancelation] = deque()
         self._triggered: deque[tuple[Order, int]] = deque()
         """Stop orders that were reached, and the latest trade then, until they are carried out."""
@@ -187,7 +191,7 @@ class Engine:
         the next command must be a Continue.
         """
         if isinstance(command, PlaceOrder):  # the two that come most are found sooner than `match` finds them
-            return self._place_plain(command, time, sequence) or self._place(command, time, sequence)
+            return self._place_limit(command, time, sequence) or self._place(command, time, sequence)
         if isinstance(command, CancelOrder):
             return self._cancel(command)
         match command:
@@ -215,10 +219,11 @@ class Engine:
     @property
     def next_due(self) -> int | None:
         """When an AdvanceClock will next have something to do."""
-        if not self._expiries and not self._deadlines:
-            return None
-        earliest: int = min(due[0][0] for due in (self._expiries, self._deadlines) if due)
-        return earliest
+        expiry, deadline = self._expiries.first_key, self._deadlines.first_key
+        if expiry is None or deadline is None:
+            first = deadline if expiry is None else expiry
+            return None if first is None else -first
+        return -max(expiry, deadline)
 
     # Placing
 
@@ -266,48 +271,55 @@ class Engine:
             return None
         return checks.refuse_by_market(command, book)
 
-    def _place_plain(self, command: PlaceOrder, time: int, sequence: int) -> Outcome | None:
-        """What happens most, by the shortest way: a plain limit order, nothing wrong with it. None for any other.
+    def _place_limit(self, command: PlaceOrder, time: int, sequence: int) -> Outcome | None:
+        """What happens most, by the shortest way: a limit order, nothing wrong with it. None for any other.
 
         It does what `_place` does, in a third of the time.
         """
-        price, quantity, time_in_force = command.price, command.quantity, command.time_in_force
-        if command.terms is not None or command.post_only or command.type is not LIMIT or price is None:
-            return None
-        if time_in_force is not GTC and time_in_force is not IOC:
+        price, quantity, time_in_force, terms = command.price, command.quantity, command.time_in_force, command.terms
+        if command.type is not LIMIT or price is None:
             return None
         try:
             book = self._books[command.symbol]
             holding = book.holdings[command.account]  # who has one has a good name
         except KeyError:
             return None
-        if holding.account.killed or holding.account.limited or not (book.is_free or book.takes(price)):
+        if not (book.is_free or book.takes(price)):
             return None
         own, best = (book.bids, book.asks.best) if command.side is BUY else (book.asks, book.bids.best)
         level = own.levels.get(price)
         if level is None and not 1 <= price <= MAX_PRICE:
             return None
-        rules = book.instrument
+        rules, account = book.instrument, holding.account
         if not rules.min_quantity <= quantity <= rules.max_quantity or len(self._open) >= MAX_RESTING_ORDERS:
             return None
-        if command.client_order_id is not None:
-            if not checks.is_name(command.client_order_id) or self._known(command):
-                return None
-            self._client_order_ids.add(command, self._last_order_id + 1, sequence)
-        self._last_order_id = order_id = self._last_order_id + 1
-        if time_in_force is IOC or (best is not None and best.key + price * own.sign >= 0):
+        if account.killed or (account.limited and _refuse_limits(command, account, book, None)):
+            return None
+        trades = best is not None and best.key + price * own.sign >= 0
+        is_plain = terms is None and not command.post_only and (time_in_force is GTC or time_in_force is IOC)
+        if not is_plain and (
+            (trades and command.post_only) or checks.refuse_special(command, terms, rules, time) is not None
+        ):
+            return None
+        order_id = self._last_order_id + 1
+        if (client_order_id := command.client_order_id) is not None and not (
+            checks.is_name(client_order_id) and self._client_order_ids.add_new(command, order_id, sequence)
+        ):
+            return None
+        self._last_order_id = order_id
+        if trades or time_in_force is IOC or time_in_force is FOK:
             return self._take(accepted_order(command, order_id, time, holding), book)
         if level is None:
             level = own.new_level(price)
         tail = level.tail
         order = Order(
             order_id,
-            command.client_order_id,
+            client_order_id,
             holding,
             command.side,
             LIMIT,
-            GTC,
-            False,
+            time_in_force,
+            command.post_only,
             level.price,  # the one that all orders of the level share: 32 bytes less for each
             quantity,
             quantity,
@@ -320,9 +332,22 @@ class Engine:
         else:
             tail.next = order
         level.tail = order
-        level.quantity = total = level.quantity + quantity
+        level.quantity = total = level.quantity + (quantity if is_plain else self._keep_terms(order, command))
         self._open[order_id] = holding.orders[order_id] = order
+        if holding.waiting is not None:
+            holding.waiting[command.side] += quantity
         return Outcome((OrderAccepted(order_id),), (LevelChanged(own.symbol, own.side, price, total),))
+
+    def _keep_terms(self, order: Order, command: PlaceOrder) -> int:
+        """Of an order that has just come to rest by the short way. Returns how much of it is shown."""
+        order.terms = terms = accepted_terms(command, order.created_at)
+        if terms is None:
+            return order.quantity
+        if terms.expires_at is not None:
+            self._expiries.add(-terms.expires_at, order.order_id, order)
+        if terms.display_quantity is not None:
+            order.show_next_slice()
+        return order.quantity - order.hidden
 
     def _take(self, order: Order, book: OrderBook) -> Outcome:
         work = self._work
@@ -374,7 +399,7 @@ class Engine:
         holding.orders[order.order_id] = order
         holding.wait(order.side, order.remaining)
         if order.terms is not None and order.terms.expires_at is not None:
-            self._expiries.add((order.terms.expires_at, order.order_id))
+            self._expiries.add(-order.terms.expires_at, order.order_id, order)
 
     def _close_order(self, order: Order) -> None:
         """The order is no longer open; it is out of the book and the stops already."""
@@ -386,7 +411,7 @@ class Engine:
 
     def _forget_expiry(self, expires_at: int | None, order_id: int) -> None:
         if expires_at is not None:
-            self._expiries.remove((expires_at, order_id))
+            self._expiries.remove(-expires_at, order_id)
 
     def _take_out(self, order: Order, work: Work) -> None:
         """Close an order and take it out of the book or the stops."""
@@ -415,7 +440,7 @@ class Engine:
             limit, is_own_limit = checks.market_limit(order.side, protection_price, book)
         reason: CancelReason | None = None
         if order.time_in_force is FOK and not _can_fill(order, makers, limit, work.fills_left):
-            reason = CancelReason.FILL_OR_KILL
+            reason = _FILL_OR_KILL
         else:
             reason = self._trade(order, book, makers, limit, work)
         if order.remaining and reason is None:
@@ -452,7 +477,7 @@ class Engine:
         spent = not order.remaining or not budget.left or (reason is None and makers.reaches(limit))
         if spent:
             quantity = filled or 1
-            reason = None if filled else CancelReason.NO_LIQUIDITY
+            reason = None if filled else _NO_LIQUIDITY
         else:
             quantity = min(MAX_QUANTITY, filled + max(1, budget.left // (budget.price or MAX_PRICE)))
             reason = reason or _reason_not_to_rest(order, makers, is_own_limit)
@@ -485,7 +510,7 @@ class Engine:
             if prevents and maker_holding is holding:
                 taker.remaining, taker.notional, notional = remaining, taker.notional + notional, 0
                 if self._prevent_self_trade(taker, maker, work):
-                    reason = CancelReason.SELF_TRADE_PREVENTION
+                    reason = _SELF_TRADE_PREVENTION
                     break
                 remaining = taker.remaining
                 continue
@@ -532,7 +557,7 @@ class Engine:
             holding.position += direction * (taker.quantity - remaining - filled_before)
             self._last_trade_id = book.last_trade_id = trade_id
             book.last_price = price
-            if book.stops.count or work.traded is not None:
+            if work.traded is not None or (book.stops.count and book.stops.are_reached(first_price, price)):
                 work.note_trades(book, first_price, price)
         return reason
 
@@ -542,18 +567,18 @@ class Engine:
         mode = taker.terms.self_trade_prevention
         if work.budget is not None:
             work.budget.price = maker.price
-        if mode is SelfTradePrevention.CANCEL_NEWEST:
+        if mode is _CANCEL_NEWEST:
             return True
-        if mode is SelfTradePrevention.DECREMENT and work.budget is None:
+        if mode is _DECREMENT and work.budget is None:
             return self._decrement(taker, maker, work)
-        self._cancel_order(maker, CancelReason.SELF_TRADE_PREVENTION, work)
-        return mode is not SelfTradePrevention.CANCEL_OLDEST
+        self._cancel_order(maker, _SELF_TRADE_PREVENTION, work)
+        return mode is not _CANCEL_OLDEST
 
     def _decrement(self, taker: Order, maker: Order, work: Work) -> bool:
         """Both lose what they would have traded. True when nothing is left of the taker."""
         quantity = min(taker.remaining, maker.remaining)
         if quantity == maker.remaining:
-            self._cancel_order(maker, CancelReason.SELF_TRADE_PREVENTION, work)
+            self._cancel_order(maker, _SELF_TRADE_PREVENTION, work)
         else:
             level = maker.level
             assert level is not None
@@ -684,8 +709,8 @@ class Engine:
         if order is None or (accounts is not None and not _is_of(order, accounts)):
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         holding, level = order.holding, order.level
-        if not holding.book.is_free and (refusal := self._refuse_cancel(order)):
-            return refusal
+        if holding.book.status is HALTED:
+            return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
         canceled = OrderCanceled(order.state(), _REQUESTED)
         if level is None:
             holding.book.stops.remove(order)
@@ -710,27 +735,21 @@ class Engine:
             level.side.drop(level)
         return Outcome((canceled,), (LevelChanged(holding.symbol, order.side, level.price, level.quantity),))
 
-    def _refuse_cancel(self, order: Order) -> Refusal | None:
-        book = order.holding.book
-        if book.is_free or book.status is not InstrumentStatus.HALTED:
-            return None
-        return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
-
     def _cancel_orders(self, command: CancelOrders) -> Result:
         if command.symbol is not None:
             book = self._books.get(command.symbol)
             if book is None:
                 return Refusal(RejectReason.UNKNOWN_SYMBOL, "symbol")
-            if book.status is InstrumentStatus.HALTED:
+            if book.status is HALTED:
                 return Refusal(RejectReason.INSTRUMENT_HALTED, "symbol")
         orders = [
             order
             for order in self._open_orders_of(command.accounts)
             if command.symbol in (None, order.symbol)
             and command.side in (None, order.side)
-            and order.holding.book.status is not InstrumentStatus.HALTED
+            and order.holding.book.status is not HALTED
         ]
-        return self._cancel_together(orders, CancelReason.REQUESTED, self._work, OrdersCanceled(len(orders)))
+        return self._cancel_together(orders, _REQUESTED, self._work, OrdersCanceled(len(orders)))
 
     def _open_orders_of(self, accounts: tuple[str, ...] | None) -> Iterator[Order]:
         if accounts is None:
@@ -794,7 +813,8 @@ class Engine:
         if order is None:
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         if isinstance(item, CancelOrder):
-            return self._refuse_cancel(order)
+            is_halted = order.holding.book.status is HALTED
+            return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id") if is_halted else None
         return self._refuse_amend(item, order) or self._refuse_amended_in_batch(item, order, batch)
 
     def _refuse_place_item(self, item: PlaceOrder, time: int, batch: Batch) -> Refusal | None:
@@ -833,23 +853,22 @@ class Engine:
         elif (order := self._open.get(item.order_id)) is None:
             return
         elif isinstance(item, CancelOrder):
-            self._cancel_order(order, CancelReason.REQUESTED, work)
+            self._cancel_order(order, _REQUESTED, work)
         else:
             self._carry_out_amendment(item, order, work)
 
     # Time
 
     def _advance_clock(self, time: int) -> Outcome:
-        due = {order_id: None for _, order_id in self._expiries.irange(maximum=(time, MAX_ID))}
+        due = {order.order_id: order for order in sorted(self._expiries.down_to(-time), key=_expiry)}
         if due:
-            self._cancelations.append(Cancelation([self._open[order_id] for order_id in due], CancelReason.EXPIRED))
-        for deadline, name in list(self._deadlines):
-            if deadline > time:
-                break
-            self._disarm(name)
-            others = [order for order in self._accounts[name].orders if order.order_id not in due]
+            self._cancelations.append(Cancelation(due.values(), CancelReason.EXPIRED))
+        for account in sorted(self._deadlines.down_to(-time), key=_deadline):
+            self._disarm(account)
+            others = [order for order in account.orders if order.order_id not in due]
+            announcement = CancelAllElapsed(account.name)
             orders = sorted(others, key=_order_id)
-            self._cancelations.append(Cancelation(orders, CancelReason.DEAD_MANS_SWITCH, CancelAllElapsed(name)))
+            self._cancelations.append(Cancelation(orders, CancelReason.DEAD_MANS_SWITCH, announcement))
         return self._finish(self._work)
 
     def _cancel_all_after(self, command: CancelAllAfter, time: int) -> Result:
@@ -857,17 +876,19 @@ class Engine:
             return Refusal(RejectReason.INVALID_ACCOUNT, "account")
         if not 0 <= command.delay <= MAX_DELAY:
             return Refusal(RejectReason.INVALID_DELAY, "delay")
-        self._disarm(command.account)
+        account = self._accounts.get(command.account)
+        if account is not None:
+            self._disarm(account)
         deadline = time + command.delay if command.delay else None
         if deadline is not None:
-            self._account(command.account).deadline = deadline
-            self._deadlines.add((deadline, command.account))
+            account = account or self._account(command.account)
+            account.deadline = deadline
+            self._deadlines.add(-deadline, account.name, account)
         return Outcome((CancelAllScheduled(command.account, deadline),))
 
-    def _disarm(self, name: str) -> None:
-        account = self._accounts.get(name)
-        if account is not None and account.deadline is not None:
-            self._deadlines.remove((account.deadline, name))
+    def _disarm(self, account: Account) -> None:
+        if account.deadline is not None:
+            self._deadlines.remove(-account.deadline, account.name)
             account.deadline = None
 
     # Instruments and accounts
@@ -1023,13 +1044,27 @@ class Engine:
         assert found == self._open, "the index and the books hold different orders"
         by_account = [order for account in self._accounts.values() for order in account.orders]
         assert {order.order_id: order for order in by_account} == self._open, "an order that its account has not"
-        expiries = {(order.expires_at, order.order_id) for order in self._open.values() if order.expires_at}
-        assert expiries == set(self._expiries), "an expiry that is not that of an open order"
+        expiring = sorted((order for order in self._open.values() if order.expires_at), key=_expiry)
+        assert expiring == sorted(self._expiries, key=_expiry), "an expiry that is not that of an open order"
+        armed = sorted((each for each in self._accounts.values() if each.deadline is not None), key=_deadline)
+        assert armed == sorted(self._deadlines, key=_deadline), "a deadline that is not that of an account"
+        due = [self._expiries.first_key, self._deadlines.first_key]
+        assert due == [-_expiry(expiring[0])[0] if expiring else None, -_deadline(armed[0])[0] if armed else None]
         assert len(self._client_order_ids) <= CLIENT_ORDER_ID_WINDOW, "the window of client order ids grew too large"
 
 
 def _order_id(order: Order) -> int:
     return order.order_id
+
+
+def _expiry(order: Order) -> tuple[int, int]:
+    assert order.expires_at is not None
+    return order.expires_at, order.order_id
+
+
+def _deadline(account: Account) -> tuple[int, str]:
+    assert account.deadline is not None
+    return account.deadline, account.name
 
 
 def _encode_each(parts: list[object]) -> memoryview:
@@ -1082,7 +1117,7 @@ def _can_fill(order: Order, makers: BookSide, limit: int | None, most_makers: in
     needed = order.remaining
     for maker, quantity, is_first in makers.slices(limit):
         is_own = prevention is not _NO_PREVENTION and maker.holding is order.holding
-        if is_own and prevention is not SelfTradePrevention.CANCEL_OLDEST:
+        if is_own and prevention is not _CANCEL_OLDEST:
             return False
         if is_own and not is_first:
             continue  # it was canceled at the first meeting
@@ -1100,5 +1135,5 @@ def _reason_not_to_rest(order: Order, makers: BookSide, is_own_limit: bool) -> C
     if order.price is not None:
         return _IMMEDIATE_OR_CANCEL if order.time_in_force is IOC else None
     if makers.best is None:
-        return CancelReason.NO_LIQUIDITY
+        return _NO_LIQUIDITY
     return CancelReason.PROTECTION_PRICE if is_own_limit else CancelReason.PRICE_BAND

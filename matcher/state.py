@@ -269,7 +269,7 @@ def _restore_core(engine: Engine, core: Core) -> None:
         account.max_open_orders = saved.max_open_orders
         account.limited = saved.max_open_orders is not None
         if saved.deadline is not None:
-            engine._deadlines.add((saved.deadline, saved.name))
+            engine._deadlines.add(-saved.deadline, saved.name, account)
     for each in core.books:
         _restore_book(engine, each)
 
@@ -286,7 +286,7 @@ def _restore_book(engine: Engine, saved: SavedBook) -> None:
 
 def _restore_orders(engine: Engine, rows: list[Row]) -> list[Order]:
     """Open again, and on their way to where they were."""
-    restored, expiries = [], []
+    restored = []
     opened, books = engine._open, engine._books
     for state, hidden in rows:
         holding = books[state.symbol].holdings[state.account]
@@ -294,9 +294,8 @@ def _restore_orders(engine: Engine, rows: list[Row]) -> list[Order]:
         order = Order.restored(state, hidden, holding)
         opened[order.order_id] = holding.orders[order.order_id] = order
         if state.terms is not None and state.terms.expires_at is not None:
-            expiries.append((state.terms.expires_at, state.order_id))
+            engine._expiries.add(-state.terms.expires_at, state.order_id, order)
         restored.append(order)
-    engine._expiries.update(expiries)
     return restored
 
 

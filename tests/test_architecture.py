@@ -23,6 +23,7 @@ ENGINE = {
     "matcher/checks.py",
     "matcher/client_order_ids.py",
     "matcher/engine.py",
+    "matcher/ordered.py",
 }
 PURE_CORE = {
     *CONTRACTS,

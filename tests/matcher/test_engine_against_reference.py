@@ -49,7 +49,7 @@ from contracts.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from matcher import book
+from matcher import ordered
 from matcher.engine import Engine
 from tests.matcher.flows import PROFILES, RICH_PROFILES, START, Flow, Profile
 from tests.matcher.limits import set_limits
@@ -125,7 +125,7 @@ def play(profile: Profile, random: Random, count: int = COMMANDS_PER_FLOW) -> Pa
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_random_flow(profile: Profile, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     set_limits(monkeypatch, profile.limits)
-    monkeypatch.setattr(book, "_NEAR", seed)  # or all levels of these small books would be near
+    monkeypatch.setattr(ordered, "_NEAR", seed)  # or all levels of these small books would be near
     pair = play(profile, Random(f"{profile.name} {seed}"))
 
     assert len(pair.history) >= COMMANDS_PER_FLOW
