@@ -25,6 +25,7 @@ from broadcaster.session import Counter, Session
 from contracts.keys import Access
 from entry.origins import Origins
 from entry.problems import Declined, view
+from runtime.server import address_of
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ class Application:
             async for message in _received(receive):
                 await session.handle(message)
         except Exception:
-            log.exception("a client of /ws could not be served")
+            log.exception("a client of /ws could not be served", extra={"client": address_of(connection)})
             connection.goodbye(Farewell(1011, "internal_error"))
         finally:
             self._live.sessions.discard(session)

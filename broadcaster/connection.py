@@ -16,6 +16,7 @@ from websockets.http11 import Request
 from broadcaster.feed import Farewell, frame
 from broadcaster.messages import ErrorMessage, encode
 from entry.stream_codes import StreamDeclined
+from runtime.server import NO_LIMITS, Limits
 
 GRACE_SECONDS = 5.0
 """How long a client that was told goodbye may take to read what was sent before."""
@@ -25,6 +26,7 @@ STATE = "connection"
 class Connection(WebSocketsSansIOProtocol):
     """An Outlet. The ASGI application finds it in scope["state"]."""
 
+    limits: Limits = NO_LIMITS
     on_ready: Callable[[], None] | None = None
     grace_seconds = GRACE_SECONDS
     max_sizes: Mapping[str, int] = {}
@@ -40,10 +42,20 @@ class Connection(WebSocketsSansIOProtocol):
     """What is written at the end of this turn of the event loop."""
 
     def handle_connect(self, event: Request) -> None:
+        peer, forwarded = self.client, event.headers.get_all("X-Forwarded-For")
+        self.client = self.limits.client_of(self, (value.encode("ascii", "replace") for value in forwarded))
+        if self.client != peer and self.limits.are_exceeded_by(self):
+            self._refuse()  # only now: when the connection came, it was a proxy's, which may have any number
+            return
         super().handle_connect(event)
         if not self.handshake_complete:  # else it was refused: no WebSocket handshake
             self.scope["state"][STATE] = self
             self.conn.max_message_size = self.max_sizes.get(self.scope["path"], self.conn.max_message_size)
+
+    def _refuse(self) -> None:
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(self.limits.refusal)
+        self.transport.close()
 
     def take_texts(self, take: Callable[[bytes], bool]) -> None:
         """From now on text messages are offered to `take`, as they are read and while none wait for ASGI's `receive`.

@@ -49,7 +49,8 @@ def create_server(
 
     `max_request_bytes`: of one message to /ws. `farewells` counts the clients that were told to go, by why.
     """
-    connection = type("Connection", (Connection,), {"max_sizes": {SESSIONS: max_request_bytes}, "farewells": farewells})
+    attributes = {"limits": limits, "max_sizes": {SESSIONS: max_request_bytes}, "farewells": farewells}
+    connection = type("Connection", (Connection,), attributes)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # a line for each client is no news
     return BroadcastServer(
         uvicorn.Config(
@@ -64,6 +65,7 @@ def create_server(
             log_config=None,
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # uvicorn would trust whoever is on this machine; runtime/proxies.py does it
             server_header=False,
             headers=_HEADERS,
             timeout_graceful_shutdown=1,

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 from contracts.keys import Access, KeyRefusal, SignedRequest, TokenBucket, parse_key_id
 from entry.keys import RateLimits, microseconds, no_access, take
 from entry.problems import Declined, declined
-from gateway.http import ACCESS, Headers, HttpRequest, problem_answer, whole_body
+from gateway.http import ACCESS, Headers, HttpRequest, address_of, problem_answer, whole_body
 from runtime.keys import Keys
 
 KEY, TIMESTAMP, SIGNATURE = b"pricetime-key", b"pricetime-timestamp", b"pricetime-signature"
@@ -45,7 +45,7 @@ class AccessControl:
             if presented := _credentials(scope):
                 access, receive = await self._identified(presented, scope, receive)
             scope[ACCESS] = access
-            bucket = self._limits.bucket(access, _address(scope))
+            bucket = self._limits.bucket(access, address_of(scope))
             if bucket is not None:
                 scope[_LIMIT] = limit = _Limit(bucket)
                 send = _telling(limit, send)
@@ -154,8 +154,3 @@ def _limit_headers(limit: _Limit, status: int) -> Headers:
     if status == 429:
         headers.append((b"retry-after", b"%d" % max(1, bucket.seconds_until(limit.wanted, now))))
     return headers
-
-
-def _address(scope: HTTPScope) -> str:
-    client = scope["client"]
-    return client[0] if client else ""

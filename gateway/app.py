@@ -7,7 +7,7 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 
 from entry.problems import Problem, quoted
-from gateway.http import problem_headers
+from gateway.http import address_of, problem_headers
 from gateway.routes import Route, route_handlers
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def _on_exception(request: Request[Any, Any, Any], error: Exception) -> Response
 
 def mistake(scope: Any, error: Exception) -> Problem:
     """Of ours. What a client is told, while the log is told the rest."""
-    request = {"method": scope["method"], "path": scope["path"]}
+    request = {"method": scope["method"], "path": scope["path"], "client": address_of(scope)}
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error, extra=request)
     detail = "The gateway made a mistake and has logged it. Whether a command was carried out, GET /orders tells."
     return Problem(code="internal_error", detail=detail)

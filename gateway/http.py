@@ -107,6 +107,12 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def address_of(scope: Any) -> str:
+    """The client's: behind a trusted proxy that which the proxy tells (runtime/proxies.py)."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
 async def json_body(request: HttpRequest, limit: int) -> bytes:
     """The body of a request that must be JSON. Raises Declined: unsupported_media_type or body_too_large."""
     scope = request.scope

@@ -14,7 +14,7 @@ from uvicorn._types import ASGISendEvent
 
 from gateway.admission import kind_of
 from gateway.answer_writer import AnswerWriter
-from gateway.http import Headers, HttpAnswer, header
+from gateway.http import Headers, HttpAnswer, address_of, header
 from runtime import metrics
 from runtime.metrics import Histogram, Measure
 from runtime.tracing import TRACEPARENT, Tracing, current, trace_id
@@ -149,6 +149,7 @@ def _log(scope: Any, noted: _Noted, seconds: float, span: Any) -> None:
         "path": scope["path"],
         "status": noted.status,
         "milliseconds": round(seconds * 1000, 3),
+        "client": address_of(scope),
     }
     log.info("%s", " ".join(_words(request | ids)), extra={**request, **ids})
 

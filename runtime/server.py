@@ -11,7 +11,7 @@ import ssl
 import sys
 import termios
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from runtime.proxies import FORWARDED_FOR, NOBODY, TrustedProxies
 from runtime.service import Refused
 from runtime.settings import Settings
 
@@ -48,10 +49,32 @@ class Limits:
     per_address: int = 0
     request_seconds: float = 30.0
     refusal: bytes = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    proxies: TrustedProxies = NOBODY
+    """Many clients come by each of them: of its connections no number is too many."""
 
     @classmethod
     def of(cls, settings: Settings, connections: int, refusal: bytes) -> "Limits":
-        return cls(connections, settings.connections_per_address, settings.request_seconds, refusal)
+        return cls(
+            connections,
+            settings.connections_per_address,
+            settings.request_seconds,
+            refusal,
+            TrustedProxies(settings.trusted_proxies),
+        )
+
+    def are_exceeded_by(self, connection: Any) -> bool:
+        """Whether there are too many of the address that this one of the server's connections comes from."""
+        most, address = self.per_address, address_of(connection)
+        if most == 0 or self.proxies.trust(address):
+            return False
+        return sum(address_of(each) == address for each in connection.connections) > most
+
+    def client_of(self, connection: Any, forwarded: Iterable[bytes]) -> tuple[str, int] | None:
+        """Who sends what came on this connection, which may be a proxy's."""
+        peer: tuple[str, int] | None = connection.client
+        if peer is None or not self.proxies.trust(peer[0]):
+            return peer
+        return self.proxies.client_behind(peer[0], forwarded), 0
 
 
 NO_LIMITS = Limits()
@@ -86,7 +109,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _PatientFlow(transport, self.pipeline)
-        if len(self.connections) > self.limits.connections or self._has_too_many_siblings():
+        if len(self.connections) > self.limits.connections or self.limits.are_exceeded_by(self):
             transport.write(self.limits.refusal)
             transport.close()
 
@@ -94,9 +117,11 @@ class HttpConnection(HttpToolsProtocol):
         if not self.transport.is_closing():  # else it was refused, and may have sent before it knew
             super().data_received(data)
 
-    def _has_too_many_siblings(self) -> bool:
-        most, address = self.limits.per_address, address_of(self)
-        return most > 0 and sum(address_of(each) == address for each in self.connections) > most
+    def on_headers_complete(self) -> None:
+        if self.limits.proxies:
+            forwarded = [value for name, value in self.headers if name == FORWARDED_FOR]
+            self.scope["client"] = self.limits.client_of(self, forwarded)
+        super().on_headers_complete()
 
     @property
     def unfinished(self) -> object | None:

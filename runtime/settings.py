@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from contracts.messages import MAX_COMMANDS
+from runtime.proxies import TrustedProxies
 
 PREFIX = "PRICETIME_"
 CLIENT_URL, CLIENT_KEY = "PRICETIME_URL", "PRICETIME_KEY"
@@ -46,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where Prometheus reads what a service measures: GET /metrics. 0: nowhere."""
     metrics_fd: int | None = None
     """A listening socket inherited from the supervisor; wins over host and port."""
+    watched_folders: str = ""
+    """Folders whose disks the recorder watches, as NAME=FOLDER, separated by commas: where nats-server and Postgres
+    keep their files, if that is not the disk of `data_dir`."""
     tracing_endpoint: str | None = None
     """Where traces go: the address of an OpenTelemetry collector, for OTLP over HTTP. Needs pricetime[tracing]."""
     tracing_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
@@ -73,7 +77,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ws_connections: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     """How many connections a gateway, and a broadcaster, has at most; more are answered 503 and closed."""
     connections_per_address: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """How many of them may come from one address; 0: any number."""
+    """How many of them may come from one address; 0: any number. Those of `trusted_proxies` are not counted, but for
+    WebSockets, each of which counts for the client behind."""
+    trusted_proxies: str = ""
+    """Addresses and networks of the proxies in front, separated by commas: what they say in X-Forwarded-For, and they
+    alone, is the client's address. Without it: nobody is asked, and the address is where the connection is from."""
     request_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     """How long a client may take to send one request, and to read some of an answer that waits for it."""
     ws_heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 1.0
@@ -84,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 500
     """How many requests of a kind (orders, reads, requests to be stored) a gateway works on at once, and how many
     orders a broadcaster; cancelations have a quarter more. Beyond it they are refused as overloaded."""
+    order_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.1
+    """How long an order by REST waits for room before it is refused; 0: it is refused at once."""
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
     """How many nodes of a cluster keep each stream and bucket; on a single nats-server 1."""
@@ -137,10 +147,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"{PREFIX}JOURNAL_KEEP_COMMITS is {self.journal_keep_commits}: give at least {MIN_KEPT_COMMITS}, or 0 "
                 "to keep all"
             )
+        named_folders(self.watched_folders)
+        try:
+            TrustedProxies(self.trusted_proxies)
+        except ValueError as error:
+            raise SettingsError(
+                f"{PREFIX}TRUSTED_PROXIES: {error}; give addresses and networks, like 127.0.0.1,10.0.0.0/8"
+            ) from None
 
 
 class SettingsError(Exception):
     """The environment holds a value that cannot be used; the message names the variable."""
+
+
+def named_folders(text: str) -> dict[str, str]:
+    """`watched_folders`, by name. Raises SettingsError."""
+    found = {}
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        name, _, folder = each.partition("=")
+        if not name or not folder:
+            raise SettingsError(
+                f"{PREFIX}WATCHED_FOLDERS has {each!r}: write NAME=FOLDER, several with commas between, like "
+                "nats=/disks/nats"
+            )
+        found[name] = folder
+    return found
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:

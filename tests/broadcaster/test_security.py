@@ -29,6 +29,7 @@ pytestmark = pytest.mark.stack
 
 PATHS = ("/ws", "/ws/trades", "/ws/orderbook?symbol=BTC-USD")
 EVIL = "https://evil.example.com"
+ANNA = "203.0.113.7"
 SECONDS = 20
 
 
@@ -166,6 +167,46 @@ async def test_one_socket_too_many_is_told_so() -> None:
 async def test_one_address_does_not_take_all() -> None:
     async with serving(connections_per_address=1) as served, served.client("/ws"):
         assert b"too_many_connections" in await answer_to(served.port, b"")
+
+
+async def test_behind_a_proxy_each_client_has_as_many_as_one_may_have() -> None:
+    """The connections are the proxy's; a WebSocket is one client's for as long as it lasts."""
+    async with serving(connections_per_address=1, trusted_proxies="127.0.0.1,10.0.0.1") as served:
+        async with served.client("/ws", additional_headers=forwarded(ANNA)) as first:
+            for said in (ANNA, f"{ANNA}:4711", f"198.51.100.1, {ANNA}", f"garbage, {ANNA}, 10.0.0.1"):
+                refused = await served.refusal("/ws/trades", additional_headers=forwarded(said))
+                assert refused == (503, "too_many_connections")
+            async with served.client("/ws", additional_headers=forwarded("2001:db8::7")) as second:
+                await second.ping()
+            await first.ping()
+        async with asyncio.timeout(SECONDS):
+            while True:  # until it is noticed that the first has gone
+                with suppress(websockets.InvalidHandshake, websockets.ConnectionClosed, ConnectionError):
+                    async with served.client("/ws", additional_headers=forwarded(ANNA)):
+                        break
+
+
+async def test_who_is_no_proxy_has_one_address_whatever_he_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own switch
+    clients = []
+
+    async def noted(self: Application, scope: Any, *rest: Any) -> None:
+        clients.append(scope["client"][0])
+        await serve(self, scope, *rest)
+
+    serve = Application.__call__
+    monkeypatch.setattr(Application, "__call__", noted)
+    for trusted in ("", "10.0.0.1", "127.0.0.1"):
+        async with (
+            serving(trusted_proxies=trusted) as served,
+            served.client("/ws", additional_headers=forwarded(ANNA)) as client,
+        ):
+            await client.ping()
+    assert clients == ["127.0.0.1", "127.0.0.1", ANNA]
+
+
+def forwarded(said: str) -> dict[str, str]:
+    return {"X-Forwarded-For": said}
 
 
 async def test_half_a_handshake_is_cut_off_and_a_socket_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
