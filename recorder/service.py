@@ -17,7 +17,10 @@ from nats.js.api import StreamState
 from contracts.commits import Chain, JournalBroken
 from contracts.subjects import RECORDER_POSITION, RECORDER_STATUS
 from recorder.archive import Archive
+from recorder.disks import Disks
 from recorder.measures import RunMeasures, of_recorder
+from recorder.nats_servers import NatsServers
+from recorder.postgres_server import PostgresServer
 from recorder.resume import check_journal
 from recorder.runs import Runs
 from recorder.store import Store
@@ -28,7 +31,7 @@ from runtime.metrics import Measure
 from runtime.metrics_server import Exposition, exposing
 from runtime.nats_client import NatsClient
 from runtime.service import Refused, first_of
-from runtime.settings import Settings
+from runtime.settings import Settings, named_folders
 from runtime.tls import nats_tls
 
 log = logging.getLogger(__name__)
@@ -38,7 +41,12 @@ _IDLE_SECONDS = 1.0
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     async with exposing(settings, "recorder") as shown:
-        await first_of(_serve(settings, shown), stop.wait())
+        watched = (
+            NatsServers(settings.nats_monitor_url, shown),
+            PostgresServer(settings.postgres_url, shown),
+            Disks(named_folders(settings.watched_folders), shown),
+        )
+        await first_of(_serve(settings, shown), stop.wait(), *(each.run() for each in watched))
 
 
 async def _serve(settings: Settings, shown: Exposition) -> None:

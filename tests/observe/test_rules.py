@@ -97,6 +97,8 @@ class Case(NamedTuple):
     fires: dict[str, str]
     stays_silent: dict[str, str]
     after: str = "10m"
+    also: tuple[dict[str, str], ...] = ()
+    """Other series for which it fires, each by itself."""
 
 
 UP = {f'up{{job="pricetime", part="{part}"}}': "1x360" for part in ("matcher", "recorder", "broadcaster", "gateway")}
@@ -159,15 +161,36 @@ CASES: dict[str, Case] = {
             'pricetime_data_size_bytes{part="matcher"}': "1000" + HOURS,
         },
         "1h",
+        also=(
+            {
+                'pricetime_disk_free_bytes{folder="nats"}': "900-0.2" + HOURS,
+                'pricetime_disk_size_bytes{folder="nats"}': "1000" + HOURS,
+            },
+            {
+                'pricetime_disk_free_bytes{folder="nats"}': "90x1440",
+                'pricetime_disk_size_bytes{folder="nats"}': "1000" + HOURS,
+            },
+        ),
     ),
     "PricetimeDiskFull": Case(
         {'pricetime_data_free_bytes{part="m"}': "20x360", 'pricetime_data_size_bytes{part="m"}': "1000x360"},
         {'pricetime_data_free_bytes{part="m"}': "40x360", 'pricetime_data_size_bytes{part="m"}': "1000x360"},
+        also=(
+            {'pricetime_disk_free_bytes{folder="p"}': "20x360", 'pricetime_disk_size_bytes{folder="p"}': "1000x360"},
+        ),
     ),
     "PricetimeSlowOrders": Case(
         waits("gateway_request_seconds", 1.0, 'kind="order"'),
-        waits("gateway_request_seconds", 1.0, 'kind="read"') | waits("gateway_request_seconds", 0.1, 'kind="order"'),
+        waits("gateway_request_seconds", 1.0, 'kind="read"')
+        | waits("gateway_request_seconds", 0.1, 'kind="order"')
+        | waits("nats_request_seconds", 1.0, 'subject="recorder.commits"')
+        | waits("nats_request_seconds", 0.1, 'subject="orders.place"'),
         "12m",
+        also=(
+            waits("broadcaster_request_seconds", 1.0, 'operation="place"'),
+            waits("nats_request_seconds", 1.0, 'subject="orders.submit"'),
+            waits("nats_request_seconds", 1.0, 'subject="accounts.*.orders.*"'),
+        ),
     ),
     "PricetimeRefusing": Case(
         {'pricetime_entry_refused_total{pool="trading"}': "0+100x360"},
@@ -254,6 +277,56 @@ CASES: dict[str, Case] = {
             'process_max_fds{job="pricetime", part="g"}': "1000x360",
         },
     ),
+    "PricetimeNatsNodeDown": Case(
+        {'pricetime_nats_server_up{node="a"}': "1x360", 'pricetime_nats_server_up{node="b"}': "1x60 0x300"},
+        {'pricetime_nats_server_up{node="a"}': "1x360", 'pricetime_nats_server_up{node="b"}': "1x60 0x3 1x290"},
+    ),
+    "PricetimeNatsUnhealthy": Case(
+        {'pricetime_nats_server_healthy{node="a"}': "1x60 0x300"},
+        {'pricetime_nats_server_healthy{node="a"}': "1x60 stale"},
+    ),
+    "PricetimeNatsSlowConsumers": Case(
+        {'pricetime_nats_server_slow_consumers_total{node="a"}': "0x60 8x300"},
+        {'pricetime_nats_server_slow_consumers_total{node="a"}': "900x60 902x300"},
+    ),
+    "PricetimeNatsConnectionsRunningOut": Case(
+        {
+            'pricetime_nats_server_connections{node="a"}': "8100x360",
+            'pricetime_nats_server_connections_room{node="a"}': "10000x360",
+        },
+        {
+            'pricetime_nats_server_connections{node="a"}': "7900x360",
+            'pricetime_nats_server_connections_room{node="a"}': "10000x360",
+        },
+    ),
+    "PricetimeJetStreamFilling": Case(
+        {'pricetime_jetstream_bytes{node="a"}': "86x360", 'pricetime_jetstream_room_bytes{node="a"}': "100x360"},
+        {'pricetime_jetstream_bytes{node="a"}': "84x360", 'pricetime_jetstream_room_bytes{node="a"}': "100x360"},
+    ),
+    "PricetimePostgresConnectionsRunningOut": Case(
+        {
+            'pricetime_postgres_connections{state="active"}': "3x360",
+            'pricetime_postgres_connections{state="idle"}': "80x360",
+            "pricetime_postgres_connections_room": "97x360",
+        },
+        {
+            'pricetime_postgres_connections{state="active"}': "3x360",
+            'pricetime_postgres_connections{state="idle"}': "70x360",
+            "pricetime_postgres_connections_room": "97x360",
+        },
+    ),
+    "PricetimePostgresTransactionOld": Case(
+        {"pricetime_postgres_oldest_transaction_seconds": "1700+5x360"},
+        {"pricetime_postgres_oldest_transaction_seconds": "0+5x360"},
+    ),
+    "PricetimePostgresDeadlocks": Case(
+        {"pricetime_postgres_deadlocks_total": "4x60 5x300"}, {"pricetime_postgres_deadlocks_total": "4x360"}
+    ),
+    "PricetimePostgresIdsRunningOut": Case(
+        {"pricetime_postgres_transaction_ids_used": "1.1e9x360"},
+        {"pricetime_postgres_transaction_ids_used": "0.3e9x360"},
+        "15m",
+    ),
 }
 
 
@@ -267,10 +340,15 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
 
 @dataclass
 class _World:
-    """Cases that know nothing of one another: no metric is in two of them. Each world takes a tenth of a second."""
+    """Cases that know nothing of one another: no metric and no alert is in two of them. Each world takes a tenth of a
+    second."""
 
+    alerts: set[str] = field(default_factory=set)
     series: dict[str, str] = field(default_factory=dict)
     expected: list[dict[str, Any]] = field(default_factory=list)
+
+    def has_room_for(self, alert: str, series: dict[str, str]) -> bool:
+        return alert not in self.alerts and not _metrics(self.series) & _metrics(series)
 
     @property
     def test(self) -> dict[str, Any]:
@@ -281,10 +359,11 @@ class _World:
 def _worlds() -> list[_World]:
     worlds: list[_World] = []
     for name, case in CASES.items():
-        for series, fires in ((case.fires, 1), (case.stays_silent, 0)):
-            world = next((each for each in worlds if not _metrics(each.series) & _metrics(series)), None)
+        for series, fires in ((case.fires, 1), (case.stays_silent, 0), *((each, 1) for each in case.also)):
+            world = next((each for each in worlds if each.has_room_for(name, series)), None)
             if world is None:
                 worlds.append(world := _World())
+            world.alerts.add(name)
             world.series |= series
             fired = f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)'
             samples = [{"labels": "{}", "value": fires}]

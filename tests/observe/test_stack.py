@@ -51,6 +51,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             "PRICETIME_TRACING_RATIO": "0",
             "PRICETIME_LOG_FORMAT": "json",
             "PRICETIME_LOG_REQUESTS": "true",
+            "PRICETIME_WATCHED_FOLDERS": f"nats={folder}",
         }
         with (
             running_stack(environment, ("--metrics", "0")) as stack,
@@ -111,7 +112,7 @@ def shows_something(prometheus: str, query: str) -> bool:
 
 def test_every_panel_of_the_dashboard_shows_something(observed: Observed) -> None:
     asked = list(queries())
-    assert len(asked) > 60
+    assert len(asked) > 90
     missing = asked
 
     def look() -> bool:
@@ -175,6 +176,8 @@ def test_what_is_measured_is_what_happened(observed: Observed) -> None:
     answered = 'sum(pricetime_gateway_requests_total{kind="order"})'
     assert one(answered) == one('sum(pricetime_gateway_request_seconds_count{kind="order"})') > 0
     assert one('sum(pricetime_gateway_requests_total{kind="order", status=~"4.."})') > 0
+    requests = 'pricetime_nats_request_seconds_count{subject="orders.submit"}'
+    assert one(f"sum({requests})") == one('sum(pricetime_nats_requests_total{subject="orders.submit"})') > 0
     commits = "pricetime_matcher_commit_commands"
     assert one(f"sum({commits}_sum)") == one("sum(pricetime_matcher_commands_total)")
     assert one(f"sum({commits}_count)") == one("sum(pricetime_matcher_commits_total)")

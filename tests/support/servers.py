@@ -208,6 +208,13 @@ async def keep_a_stream(connection: Client) -> None:
     await connection.jsm().add_stream(name="STAYS", subjects=["test.stays"])
 
 
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """`wait_until` in an event loop, where what is waited for runs as well. Fails when it does not come true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + seconds
