@@ -4,6 +4,7 @@ It needs httpx, websockets and msgspec, and nothing else of this repository.
 """
 
 from pricetime_client.async_exchange import AsyncExchange
+from pricetime_client.blocking_stream import BlockingBookFeed, BlockingStream, BlockingSubscription
 from pricetime_client.book import Gap, LocalBook
 from pricetime_client.errors import ExchangeError, NoAnswer, Refusal
 from pricetime_client.exchange import Exchange
@@ -42,6 +43,9 @@ __all__ = [
     "AsyncExchange",
     "BatchItem",
     "BatchResult",
+    "BlockingBookFeed",
+    "BlockingStream",
+    "BlockingSubscription",
     "BookChange",
     "BookFeed",
     "BookSnapshot",

@@ -1,11 +1,11 @@
 """How a request is carried through: repeated while there is no definite answer, and only while that can do no harm.
 
-Pure: a conversation is a generator that yields what is to be done next, a Request to send or a Pause to make, and is
-sent what came of it. Exchange and AsyncExchange hold the same conversations, one blocking, one not.
+Pure: a conversation is a generator that yields what is to be done next, a Request or a Spoken to send or a Pause to
+make, and is sent what came of it. Those that block and those that do not hold the same conversations.
 """
 
 from collections.abc import Generator, Mapping
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,12 +21,37 @@ _DONE_BUT_NOT_TOLD = "journal_unavailable"
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """`target`: path and query. `client_order_id`: of the order that it places."""
+    """To REST. `target`: path and query. `client_order_id`: of the order that it places. `timeout`: seconds for one
+    attempt; None: as the client has it."""
 
     method: str
     target: str
     body: bytes = b""
     client_order_id: str | None = None
+    timeout: float | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is different when it has been carried out."""
+        return self.method != "GET"
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target}"
+
+
+class Spoken(Struct, frozen=True, kw_only=True):
+    """To the WebSocket connection of a stream: an operation, and its fields as JSON has them."""
+
+    op: str
+    fields: Mapping[str, Any]
+    client_order_id: str | None = None
+
+    @property
+    def changes(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return f"{self.op} over WebSocket"
 
 
 class Pause(Struct, frozen=True):
@@ -44,15 +69,17 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Lost(Struct, frozen=True, kw_only=True):
-    """No answer. `was_sent`: the exchange may have got the request."""
+    """No answer. `was_sent`: the exchange may have got the request. `is_final`: to try again is of no use."""
 
     began: float
     ended: float
     why: str
     was_sent: bool
+    is_final: bool = False
 
 
-Step = Request | Pause
+Ask = Request | Spoken
+Step = Ask | Pause
 Came = Answer | Lost | None
 """What came of a step; None of a pause."""
 T = TypeVar("T")
@@ -68,9 +95,9 @@ class Definite(Struct, frozen=True):
     after_unknown: bool
 
 
-def definite(request: Request, patience: float) -> Conversation[Definite]:
+def definite(request: Ask, patience: float) -> Conversation[Definite]:
     """Repeats until the exchange has decided. Raises Refusal or NoAnswer when that takes longer than `patience`."""
-    changes, unknown, signed_again = request.method != "GET", False, False
+    unknown = signed_again = False
     deadline: float | None = None
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -80,10 +107,10 @@ def definite(request: Request, patience: float) -> Conversation[Definite]:
             if signed_again or not _was_signed_too_soon(came):
                 return Definite(came, unknown)
             signed_again = True
-        unknown = unknown or (changes and _may_have_been_done(came))
+        unknown = unknown or (request.changes and _may_have_been_done(came))
         deadline = came.began + patience if deadline is None else deadline
         wait = max(pause, _retry_after(came) or 0.0)
-        if came.ended + wait > deadline:
+        if came.ended + wait > deadline or (isinstance(came, Lost) and came.is_final):
             _give_up(request, came, unknown=unknown)
         yield Pause(wait)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -101,7 +128,7 @@ def read(answer: Answer, wanted: type[T]) -> T:
 
 def refusal(answer: Answer) -> Refusal:
     problem = problem_of(answer.status, answer.body)
-    return Refusal(replace(problem, retry_after=_retry_after(answer) or problem.retry_after))
+    return Refusal(replace(problem, retry_after=_retry_after(answer)))
 
 
 def problem_of(status: int, body: bytes) -> Problem:
@@ -132,21 +159,22 @@ def _may_have_been_done(came: Answer | Lost) -> bool:
 
 
 def _retry_after(came: Answer | Lost) -> float | None:
+    """Seconds; said in a header by REST, in the problem over WebSocket."""
     if isinstance(came, Lost):
         return None
     try:
         return float(came.headers.get("Retry-After", ""))
     except ValueError:
-        return None
+        return problem_of(came.status, came.body).retry_after
 
 
-def _give_up(request: Request, came: Answer | Lost, *, unknown: bool) -> NoReturn:
+def _give_up(request: Ask, came: Answer | Lost, *, unknown: bool) -> NoReturn:
     if isinstance(came, Answer) and not unknown:
         raise refusal(came)
     why = came.why if isinstance(came, Lost) else str(refusal(came))
     if unknown:
         raise NoAnswer(
-            f"no answer to {request.method} {request.target}, which may have been carried out ({why})",
+            f"no answer to {request}, which may have been carried out ({why})",
             unknown=True,
             client_order_id=request.client_order_id,
         )

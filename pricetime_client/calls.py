@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from pricetime_client.asking import Answer, Conversation, Request, definite, read, refusal
-from pricetime_client.errors import NoAnswer, Refusal
-from pricetime_client.fields import BatchItem, Number, target, written
+from pricetime_client.asking import Answer, Ask, Conversation, Definite, Request, definite, read, refusal
+from pricetime_client.errors import ExchangeError, NoAnswer, Refusal
+from pricetime_client.fields import BatchItem, Number, target
 from pricetime_client.views import (
     Account,
     AccountLimits,
@@ -27,9 +27,11 @@ from pricetime_client.views import (
     Ticker,
     Trade,
 )
+from pricetime_client.ways import OverRest, OverSocket, as_json, order_target
 
 PAGE = 1_000
 """How many items of a list are asked for at once."""
+_AT_ONCE_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -52,28 +54,40 @@ class _Batch(Struct, frozen=True):
     sequence: int
 
 
-class Calls:
-    """`account`: whose orders, where none is named. `patience`: seconds for a request, its repetitions included."""
+class _Enabled(Struct, frozen=True):
+    enabled: bool
 
-    def __init__(self, account: str | None, patience: float) -> None:
+
+class Calls:
+    """`account`: whose orders, where none is named. `patience`: seconds for a request, its repetitions included.
+    `way`: how orders are sent; all else is REST."""
+
+    def __init__(self, account: str | None, patience: float, way: OverRest | OverSocket | None = None) -> None:
         self._account = account
         self._patience = patience
+        self._way = way or OverRest()
+
+    def over_socket(self) -> "Calls":
+        """The same for orders over the connection of a stream."""
+        return Calls(self._account, self._patience, OverSocket())
 
     # Orders
 
     def place(self, fields: Mapping[str, Any], name: str) -> Conversation[Order]:
         """`name`: its client_order_id if it has none; with one it can be sent again and is placed once."""
-        return self._ask(self._placing("/orders", fields, name), Order)
+        return self._ask(self._way.place(self._order(fields, name)), Order)
 
     def replace(self, order_id: int, fields: Mapping[str, Any], name: str) -> Conversation[Replaced]:
-        return self._ask(self._placing(target("/orders/{}/replace", order_id), fields, name), Replaced)
+        order = self._order(fields, name)
+        address = target("/orders/{}/replace", order_id)
+        return self._ask(as_json("POST", address, order, order["client_order_id"]), Replaced)
 
     def amend(self, order: int | str, fields: Mapping[str, Any], account: str | None) -> Conversation[Order]:
-        return self._ask(_json("PUT", self._order_target(order, account), fields), Order)
+        return self._ask(self._way.amend(order, account or self._account, fields), Order)
 
     def cancel(self, order: int | str, account: str | None) -> Conversation[Order]:
         """A cancelation that was sent before and whose answer was lost finds its order canceled: that is no refusal."""
-        came = yield from self._definite(Request(method="DELETE", target=self._order_target(order, account)))
+        came = yield from self._definite(self._way.cancel(order, account or self._account))
         try:
             return read(came.answer, Order)
         except Refusal as error:
@@ -82,23 +96,27 @@ class Calls:
             return (yield from self.order(error.order_id, account))
 
     def cancel_all(self, filters: Mapping[str, Any]) -> Conversation[Canceled]:
-        return self._ask(Request(method="DELETE", target=target("/orders", query=self._of_account(filters))), Canceled)
+        return self._ask(self._way.cancel_all(self._of_account(filters)), Canceled)
 
     def batch(
         self, items: Sequence[BatchItem], names: Sequence[str], *, all_or_nothing: bool
     ) -> Conversation[list[BatchResult]]:
         sent = [self._batch_item(item, name) for item, name in zip(items, names, strict=True)]
         body = {"items": sent, "all_or_nothing": all_or_nothing}
-        return (yield from self._ask(_json("POST", "/orders/batch", body), _Batch)).items
+        return (yield from self._ask(self._way.batch(body), _Batch)).items
 
     def cancel_all_after(self, seconds: Number, account: str | None) -> Conversation[DeadMansSwitch]:
-        address = target("/accounts/{}/cancel-all-after", self._named(account))
-        return self._ask(_json("PUT", address, {"seconds": seconds}), DeadMansSwitch)
+        return self._ask(self._way.cancel_all_after(self._named(account), seconds), DeadMansSwitch)
+
+    def cancel_on_disconnect(self, *, enabled: bool) -> Conversation[bool]:
+        """Only over the connection that it is about."""
+        assert isinstance(self._way, OverSocket)
+        return (yield from self._ask(self._way.cancel_on_disconnect(enabled=enabled), _Enabled)).enabled
 
     # Reads
 
     def order(self, order: int | str, account: str | None) -> Conversation[Order]:
-        return self._get(self._order_target(order, account), Order)
+        return self._get(order_target(order, account or self._account), Order)
 
     def orders(self, filters: Mapping[str, Any], limit: int | None) -> Conversation[list[Order]]:
         return self._listed("/orders", self._of_account(filters), limit, Order)
@@ -120,6 +138,16 @@ class Calls:
             cursor = page.next_cursor
             if cursor is None or found[-1].sequence <= sequence:
                 return [trade for trade in reversed(found) if trade.sequence > sequence]
+
+    def last_trade(self) -> Conversation[int | None]:
+        """The sequence of the latest one, 0 before the first; None if it cannot be told at once."""
+        request = Request(method="GET", target="/trades?limit=1", timeout=_AT_ONCE_SECONDS)
+        try:
+            page = read((yield from definite(request, 0.0)).answer, _Page)
+        except ExchangeError:
+            return None
+        trades = msgspec.convert(page.items, list[Trade])
+        return trades[0].sequence if trades else 0
 
     def depth(self, symbol: str, levels: int) -> Conversation[Depth]:
         return self._get(target("/market/{}/depth", symbol, query={"levels": levels}), Depth)
@@ -160,24 +188,24 @@ class Calls:
     # Administration
 
     def define_instrument(self, symbol: str, fields: Mapping[str, Any]) -> Conversation[Instrument]:
-        return self._ask(_json("PUT", target("/instruments/{}", symbol), fields), Instrument)
+        return self._ask(as_json("PUT", target("/instruments/{}", symbol), fields), Instrument)
 
     def set_instrument_status(self, symbol: str, status: InstrumentStatus) -> Conversation[Instrument]:
-        return self._ask(_json("PUT", target("/instruments/{}/status", symbol), {"status": status}), Instrument)
+        return self._ask(as_json("PUT", target("/instruments/{}/status", symbol), {"status": status}), Instrument)
 
     def set_limits(self, account: str | None, fields: Mapping[str, Any]) -> Conversation[AccountLimits]:
-        return self._ask(_json("PUT", target("/accounts/{}/limits", self._named(account)), fields), AccountLimits)
+        return self._ask(as_json("PUT", target("/accounts/{}/limits", self._named(account)), fields), AccountLimits)
 
     def set_kill_switch(self, account: str | None, *, engaged: bool) -> Conversation[KillSwitch]:
         address = target("/accounts/{}/kill-switch", self._named(account))
-        return self._ask(_json("PUT", address, {"engaged": engaged}), KillSwitch)
+        return self._ask(as_json("PUT", address, {"engaged": engaged}), KillSwitch)
 
     # How they are made
 
-    def _definite(self, request: Request) -> Conversation[Any]:
+    def _definite(self, request: Ask) -> Conversation[Definite]:
         return definite(request, self._patience)
 
-    def _ask(self, request: Request, wanted: type[T]) -> Conversation[T]:
+    def _ask(self, request: Ask, wanted: type[T]) -> Conversation[T]:
         return read((yield from self._definite(request)).answer, wanted)
 
     def _get(self, address: str, wanted: type[T]) -> Conversation[T]:
@@ -199,10 +227,6 @@ class Calls:
                 break
         return found
 
-    def _placing(self, address: str, fields: Mapping[str, Any], name: str) -> Request:
-        order = self._order(fields, name)
-        return _json("POST", address, order, order["client_order_id"])
-
     def _order(self, fields: Mapping[str, Any], name: str) -> dict[str, Any]:
         return {"client_order_id": name, **self._of_account(fields)}
 
@@ -215,16 +239,3 @@ class Calls:
 
     def _named(self, account: str | None) -> str:
         return account or self._account or "default"
-
-    def _order_target(self, order: int | str, account: str | None) -> str:
-        if isinstance(order, int):
-            return target("/orders/{}", order)
-        return target("/orders/by-client-id/{}", order, query={"account": account or self._account})
-
-
-def _json(method: str, address: str, fields: Mapping[str, Any], name: str | None = None) -> Request:
-    return Request(method=method, target=address, body=_encode(fields), client_order_id=name)
-
-
-def _encode(fields: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(written(fields))

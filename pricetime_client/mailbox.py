@@ -1,7 +1,7 @@
-"""What waits for one subscriber: a queue of messages, or a book that is kept up to date; and how it ended."""
+"""What waits for one subscriber: a queue of messages, or a book that is kept up to date; and how it ended. Pure."""
 
-import asyncio
-import contextlib
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pricetime_client.book import LocalBook
@@ -11,41 +11,57 @@ from pricetime_client.subscriptions import Position
 M = TypeVar("M")
 
 ROOM = 10_000
-"""Messages that may wait; with more the connection is read no further, and the exchange sends on later."""
+"""Messages that may wait. With so many the subscription is ended, and begins again, from the last of them, when half of
+them have been read."""
 
 
 class Mailbox(Generic[M]):
-    """The stream's side of a subscription. `live`: the exchange has said that it is."""
+    """The stream's side of a subscription. `is_asked`: the exchange was asked for it. `is_live`: it has said yes.
+    `is_behind`: it is not asked because too much waits here. `changed` is called when there may be something new."""
 
     def __init__(self, position: Position) -> None:
         self.position = position
-        self.live = asyncio.Event()
-        self.error: Exception | None = None
+        self.is_asked = False
+        self.is_live = False
+        self.is_behind = False
         self.is_closed = False
-        self._messages: asyncio.Queue[M | None] = asyncio.Queue(ROOM)
+        self.error: Exception | None = None
+        self.changed: Callable[[], None] = _nobody_waits
+        self._messages: deque[M] = deque()
 
     @property
-    def has_room(self) -> bool:
-        return not self._messages.full()
+    def is_full(self) -> bool:
+        return len(self._messages) >= ROOM
 
-    async def put(self, message: M) -> None:
-        """Waits for room."""
+    @property
+    def is_empty(self) -> bool:
+        return not self._messages
+
+    @property
+    def may_go_on(self) -> bool:
+        return self.is_behind and len(self._messages) <= ROOM // 2
+
+    def put(self, message: M) -> None:
         if not self.is_closed:
-            await self._messages.put(message)
+            self._messages.append(message)
+            self.changed()
 
-    async def get(self) -> M | None:
-        """None at the end. Raises what ended it."""
-        message = None if self.is_closed and self._messages.empty() else await self._messages.get()
-        if message is None and self.error is not None:
-            raise self.error
-        return message
+    def take(self) -> M | None:
+        """None if there is nothing yet, or nothing any more."""
+        return self._messages.popleft() if self._messages else None
 
     def begin(self) -> None:
-        self.live.set()
+        self.is_live = True
+        self.changed()
 
     def interrupt(self) -> None:
         """What comes later may not follow what came before."""
-        self.live.clear()
+        self.is_live = False
+
+    def fall_behind(self) -> None:
+        self.is_behind = True
+        self.is_asked = False
+        self.interrupt()
 
     def doubt(self) -> None:
         """Nothing is heard of the exchange."""
@@ -54,18 +70,11 @@ class Mailbox(Generic[M]):
         """It is there, and nothing was missed."""
 
     def end(self, error: Exception | None = None) -> None:
-        """Nobody waits here any longer, neither for a message nor for room."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        self.error = error
-        self.live.set()
-        with contextlib.suppress(asyncio.QueueFull):
-            self._messages.put_nowait(None)
-            return
-        while not self._messages.empty():
-            self._messages.get_nowait()
-        self._messages.put_nowait(None)
+        """What waits can still be read."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.error = error
+            self.changed()
 
 
 class BookBox(Mailbox[Any]):
@@ -74,19 +83,20 @@ class BookBox(Mailbox[Any]):
     def __init__(self, position: Position, book: LocalBook) -> None:
         super().__init__(position)
         self.book = book
-        self._changed = asyncio.Event()
+        self._is_news = False
 
-    async def put(self, message: Message) -> None:
+    def put(self, message: Message) -> None:
         self.book.apply(message)  # type: ignore[arg-type]  # of the channel "book" there are no others
-        self._changed.set()
+        self._tell()
 
-    async def get(self) -> LocalBook | None:
-        await self._changed.wait()
-        if self.is_closed:
-            if self.error is not None:
-                raise self.error
+    @property
+    def is_empty(self) -> bool:
+        return self.is_closed or not self._is_news
+
+    def take(self) -> LocalBook | None:
+        if self.is_empty:
             return None
-        self._changed.clear()
+        self._is_news = False
         return self.book
 
     def interrupt(self) -> None:
@@ -96,14 +106,21 @@ class BookBox(Mailbox[Any]):
     def doubt(self) -> None:
         if self.book.is_live:
             self.book.interrupt()
-            self._changed.set()
+            self._tell()
 
     def confirm(self) -> None:
         if self.position.has_begun:
             self.book.confirm()
-            self._changed.set()
+            self._tell()
 
     def end(self, error: Exception | None = None) -> None:
         super().end(error)
         self.book.interrupt()
-        self._changed.set()
+
+    def _tell(self) -> None:
+        self._is_news = True
+        self.changed()
+
+
+def _nobody_waits() -> None:
+    pass

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from pricetime_client.views import Candle, Instrument, Level, Order, Problem, Ticker, Trade
 
@@ -123,6 +123,14 @@ class Subscribed(Struct, frozen=True, kw_only=True):
     sequence: int
 
 
+class Answered(Struct, frozen=True, kw_only=True):
+    """What became of a request about orders. `body`: its JSON as REST would have had it."""
+
+    id: int
+    sequence: int
+    body: bytes
+
+
 class Failed(Struct, frozen=True, kw_only=True):
     """Without an `id` the whole connection is meant."""
 
@@ -131,7 +139,7 @@ class Failed(Struct, frozen=True, kw_only=True):
     id: int | None = None
 
 
-Heard = Message | Heartbeat | GoingAway | Subscribed | Failed
+Heard = Message | Heartbeat | GoingAway | Subscribed | Answered | Failed
 
 
 class _Envelope(Struct, frozen=True):
@@ -139,7 +147,15 @@ class _Envelope(Struct, frozen=True):
     channel: str = ""
 
 
+class _Answer(Struct, frozen=True):
+    id: int
+    sequence: int = 0
+    order: Raw = Raw(b"")
+
+
 _envelope = msgspec.json.Decoder(_Envelope)
+_answer = msgspec.json.Decoder(_Answer)
+ANSWERS = ("placed", "amended", "canceled", "canceled_all", "batch", "cancel_all_after", "cancel_on_disconnect")
 _decoders: dict[tuple[str, str], msgspec.json.Decoder[Heard]] = {
     ("trades", "update"): msgspec.json.Decoder(TradeMessage),
     ("book", "snapshot"): msgspec.json.Decoder(BookSnapshot),
@@ -159,5 +175,14 @@ _decoders: dict[tuple[str, str], msgspec.json.Decoder[Heard]] = {
 def heard(text: str | bytes) -> Heard | None:
     """None for what a newer exchange says, which nobody here asked for."""
     envelope = _envelope.decode(text)
+    if not envelope.channel and envelope.type in ANSWERS:
+        return _answered(text)
     decoder = _decoders.get((envelope.channel, envelope.type))
     return None if decoder is None else decoder.decode(text)
+
+
+def _answered(text: str | bytes) -> Answered:
+    """An order is within its answer; what else there is, is beside the envelope."""
+    answer = _answer.decode(text)
+    whole = text.encode() if isinstance(text, str) else text
+    return Answered(id=answer.id, sequence=answer.sequence, body=bytes(answer.order) or whole)

@@ -1,4 +1,5 @@
-"""One WebSocket connection with any number of subscriptions, which comes back by itself and goes on where it was.
+"""One WebSocket connection with any number of subscriptions, which comes back by itself and goes on where it was; and
+orders over it.
 
 async with exchange.stream() as stream:
     async for message in stream.subscribe("trades", symbol="BTC-USD"):
@@ -10,72 +11,43 @@ import contextlib
 import logging
 import random
 import ssl
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
-from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from pricetime_client.asking import problem_of
+from pricetime_client.asking import Answer, Came, Lost, Spoken, Step
 from pricetime_client.book import LocalBook
-from pricetime_client.errors import ExchangeError, NoAnswer, Refusal
+from pricetime_client.calls import Calls
+from pricetime_client.errors import NoAnswer
 from pricetime_client.mailbox import BookBox, Mailbox
 from pricetime_client.messages import (
+    Answered,
     BookChange,
     BookSnapshot,
     CandleMessage,
     Channel,
     Failed,
-    GoingAway,
-    Heard,
-    Heartbeat,
-    Message,
     OrdersSnapshot,
     OrderUpdate,
     StatusMessage,
-    Subscribed,
     TickerMessage,
     TradeMessage,
-    heard,
 )
+from pricetime_client.orders import AsyncOrders, held_in_loop
 from pricetime_client.subscriptions import Position, SubscriptionFields
-from pricetime_client.views import Trade
+from pricetime_client.switchboard import DEAD_SECONDS, STALE_SECONDS, Again, ConnectionState, Say, Switchboard, Talk
+from pricetime_client.transport import INTERRUPTIONS, Address, no_answer, not_let_in
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M")
-Json = dict[str, Any]
-ConnectionState = Literal["offline", "stale", "live"]
-
-STALE_SECONDS = 3.0
-"""So long without a sign of life, where there is one each second, means that what one has may be old."""
-DEAD_SECONDS = 10.0
-"""So long means that the connection is no good any more."""
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
-_LARGEST_MESSAGE = 64 * 1024 * 1024
-_FINAL = ("unauthorized", "key_ended", "forbidden", "invalid_parameter", "signature_invalid")
-"""What coming back does not mend."""
-
-_LOST = (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, EOFError, NoAnswer)
-
-
-def websocket_address(told: str, rest: str) -> str:
-    """`told`: an address, with or without its path; a path on the origin of `rest`; or nothing: the next port."""
-    parts = urlsplit(rest)
-    scheme = "wss" if parts.scheme == "https" else "ws"
-    if "://" in told:
-        address = urlsplit(told)
-        secure = address.scheme in ("wss", "https")
-        return address._replace(scheme="wss" if secure else "ws", path=address.path.rstrip("/") or "/ws").geturl()
-    if told:
-        return parts._replace(scheme=scheme, path=f"/{told.strip('/')}").geturl()
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{scheme}://{host}:8001/ws"
+T = TypeVar("T")
 
 
 class Subscription(Generic[M]):
@@ -89,6 +61,8 @@ class Subscription(Generic[M]):
     def __init__(self, box: Mailbox[M], stream: "Stream") -> None:
         self._box = box
         self._stream = stream
+        self._news = asyncio.Event()
+        box.changed = self._news.set
         weakref.finalize(self, box.end).atexit = False
 
     def __aiter__(self) -> Self:
@@ -96,23 +70,30 @@ class Subscription(Generic[M]):
 
     async def __anext__(self) -> M:
         """Raises Refusal when the exchange does not give it, or not any more."""
-        message = await self._box.get()
-        if message is None:
-            raise StopAsyncIteration
+        while (message := self._box.take()) is None:
+            if self._box.is_closed:
+                raise self._box.error or StopAsyncIteration
+            await self._change()
+        self._stream.was_read(self._box)
         return message
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self._until_live().__await__()
 
     async def _until_live(self) -> Self:
-        await self._box.live.wait()
+        while not (self._box.is_live or self._box.is_closed):
+            await self._change()
         if self._box.error is not None:
             raise self._box.error
         return self
 
+    async def _change(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
     @property
     def is_live(self) -> bool:
-        return self._box.live.is_set() and not self._box.is_closed and self._stream.state == "live"
+        return self._box.is_live and not self._box.is_closed and self._stream.state == "live"
 
     async def close(self) -> None:
         """Its iteration ends, and nothing more is sent."""
@@ -129,33 +110,33 @@ class BookFeed(Subscription[LocalBook]):
         self.book = box.book
 
 
-class Stream:
-    """Made by AsyncExchange.stream(). `state`: "live"; "stale" when nothing has come for some seconds; "offline"."""
+class Stream(AsyncOrders):
+    """Made by AsyncExchange.stream(). `state`: "live"; "stale" when nothing has come for some seconds; "offline".
+
+    Orders are placed, amended and canceled over its connection by the same methods as AsyncExchange has.
+    """
 
     def __init__(
         self,
-        address: Callable[[], Awaitable[str]],
-        key_headers: Callable[[str, str], dict[str, str]],
-        trades_after: Callable[[str | None, int], Awaitable[list[Trade]]],
-        last_trade: Callable[[], Awaitable[int | None]],
+        calls: Calls,
+        ask_rest: Callable[[Step], Awaitable[Came]],
+        address: Address,
         *,
         patience: float,
-        tls: ssl.SSLContext | bool = True,
-        trusts_environment: bool = True,
+        timeout: float,
+        verify: ssl.SSLContext | bool,
     ) -> None:
         self.state: ConnectionState = "offline"
+        self._calls = calls
+        self._orders = calls.over_socket()
+        self._ask_rest = ask_rest
         self._address = address
-        self._key_headers = key_headers
-        self._trades_after = trades_after
-        self._last_trade = last_trade
         self._patience = patience
-        self._tls = tls_context(tls)
-        self._trusts_environment = trusts_environment
-        self._boxes: dict[int, Mailbox[Any]] = {}
-        self._last_id = 0
+        self._timeout = timeout
+        self._verify = verify
+        self._board = Switchboard(calls)
         self._socket: ClientConnection | None = None
         self._connected = asyncio.Event()
-        self._pause = _FIRST_PAUSE_SECONDS
         self._error: Exception | None = None
         self._running: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
@@ -184,13 +165,14 @@ class Stream:
 
     async def close(self) -> None:
         """Ends every subscription, too."""
-        for each in self._boxes.values():
-            each.end()
+        self._board.end()
         if self._running is not None:
             ending = [self._running, *self._sending]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+
+    # Subscriptions
 
     @overload
     def subscribe(
@@ -229,28 +211,75 @@ class Stream:
         return BookFeed(box, self)
 
     def _add(self, box: Mailbox[Any]) -> None:
+        running = self._open()
+        number = self._board.add(box)
+        if running.done():
+            box.end(self._error)
+        elif self._socket is not None:  # if there is no connection now, its beginning makes up for it
+            self._soon(self._talk(self._board.subscribe(number)))
+
+    def _open(self) -> asyncio.Task[None]:
+        """What runs it."""
         if self._running is None:
             raise RuntimeError("this stream is not open: async with exchange.stream() as stream")
-        forgotten = self._take_closed()
-        if any(box.position.overlaps(each.position) for each in self._boxes.values()):
-            raise ValueError(f"this stream has {box.position.channel} of that already: open another stream for it")
-        if self._running.done():
-            box.end(self._error)
-            return
-        self._last_id += 1
-        self._boxes[self._last_id] = box
-        if self._socket is not None:  # if there is no connection now, its beginning makes up for it
-            self._soon(self._send(*map(_unsubscribe, forgotten)))
-            self._soon(self._ask(self._last_id, box))
+        return self._running
+
+    def was_read(self, box: Mailbox[Any]) -> None:
+        """There is room in it again."""
+        if box.may_go_on:
+            self._soon(self._talk(self._board.was_read(box)))
 
     async def tidy(self) -> None:
         """Unsubscribe from what nobody listens to any more."""
-        for each in self._take_closed():
-            await self._send(_unsubscribe(each))
+        await self._talk(self._board.tidy())
 
-    def _take_closed(self) -> list[Mailbox[Any]]:
-        closed = [number for number, box in self._boxes.items() if box.is_closed]
-        return [self._boxes.pop(number) for number in closed]
+    # Orders
+
+    async def cancel_on_disconnect(self, enabled: bool = True) -> None:
+        """When the connection ends, whichever way, the orders that were placed over it are canceled. When it has come
+        back, it is so again."""
+        before, self._board.cancels_on_disconnect = self._board.cancels_on_disconnect, enabled
+        try:
+            await self._hold(self._orders.cancel_on_disconnect(enabled=enabled))
+        except BaseException:
+            self._board.cancels_on_disconnect = before
+            raise
+
+    async def _do(self, step: Say | Again | Step) -> Came:
+        match step:
+            case Say():
+                await self._say(step.message)
+            case Again():
+                self._soon(self._again(step))
+            case Spoken():
+                return await self._ask(step)
+            case _:
+                return await self._ask_rest(step)
+        return None
+
+    async def _ask(self, spoken: Spoken) -> Answer | Lost:
+        began = time.monotonic()
+        if self._open().done() or self._socket is None:
+            why = self._error or "there is no connection"
+            return no_answer(why, began, was_sent=False, is_final=self._open().done())
+        answered: asyncio.Future[Answered | Failed | None] = asyncio.get_running_loop().create_future()
+
+        def told(said: Answered | Failed | None) -> None:
+            if not answered.done():
+                answered.set_result(said)
+
+        number, message = self._board.ask(spoken, told)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._say(message)
+                said = await answered
+        except TimeoutError:
+            return no_answer(f"nothing for {self._timeout:g} s", began, was_sent=True)
+        finally:
+            self._board.forget(number)
+        if said is None:
+            return no_answer("the connection was lost", began, was_sent=True)
+        return self._address.spoken_answer(said, began)
 
     # The connection
 
@@ -260,193 +289,77 @@ class Stream:
             while True:
                 try:
                     await self._connect()
-                except _LOST as error:
+                except INTERRUPTIONS as error:
                     self._error = error
                     log.info("the stream was interrupted: %s", str(error) or type(error).__name__)
                 self._offline()
-                await asyncio.sleep(self._pause * random.uniform(0.75, 1.25))
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(self._board.next_pause() * random.uniform(0.75, 1.25))
         except Exception as error:
             self._error = error
-            for each in self._boxes.values():
-                each.end(error)
+            self._board.end(error)
             raise
         finally:
             self._offline()
             self._connected.set()
 
     async def _connect(self) -> None:
-        address = await self._address()
-        parts = urlsplit(address)
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        address = await held_in_loop(self._address.of_streams(self._calls), self._ask_rest)
         try:
-            async with connect(
-                address,
-                additional_headers=self._key_headers("GET", target),
-                ssl=self._tls if parts.scheme == "wss" else None,
-                proxy=True if self._trusts_environment else None,
-                compression=None,
-                open_timeout=5,
-                close_timeout=1,
-                max_size=_LARGEST_MESSAGE,
-            ) as socket:
+            async with connect(address, **self._address.socket_options(address, self._verify)) as socket:
                 await self._serve(socket)
         except InvalidStatus as error:
-            problem = problem_of(error.response.status_code, bytes(error.response.body or b""))
-            if 400 <= problem.status < 500 and problem.status != 429:
-                raise Refusal(problem) from error
+            if (refusal := not_let_in(error)) is not None:
+                raise refusal from error
             raise
 
     async def _serve(self, socket: ClientConnection) -> None:
+        for message in self._board.begin():
+            await socket.send(_written(message))
         self._socket = socket
         self.state = "live"
         self._connected.set()
-        for number, box in self._boxes.items():
-            self._soon(self._ask(number, box))
+        for number in self._board.numbers:
+            self._soon(self._talk(self._board.subscribe(number)))
         while True:
-            received = await self._next(socket)
-            self._pause = _FIRST_PAUSE_SECONDS
-            try:
-                said = heard(received)
-            except msgspec.MsgspecError as error:
-                raise ExchangeError(f"a message of the exchange cannot be read: {error}") from error
-            if said is not None:
-                await self._hear(said)
+            await self._talk(self._board.hear(await self._next(socket)))
 
     async def _next(self, socket: ClientConnection) -> str | bytes:
         """Raises TimeoutError when the connection is dead."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STALE_SECONDS):
                 return await socket.recv()
-        self._doubt()
+        self.state = "stale"
+        self._board.doubt()
         async with asyncio.timeout(DEAD_SECONDS - STALE_SECONDS):
             received = await socket.recv()
-        self._confirm()
-        return received
-
-    def _doubt(self) -> None:
-        self.state = "stale"
-        for each in self._boxes.values():
-            each.doubt()
-
-    def _confirm(self) -> None:
         self.state = "live"
-        for each in self._boxes.values():
-            each.confirm()
+        self._board.confirm()
+        return received
 
     def _offline(self) -> None:
         self.state = "offline"
         self._socket = None
-        for each in self._boxes.values():
-            each.interrupt()
+        self._board.interrupt()
 
     # What is said
 
-    def _soon(self, saying: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(saying)
+    async def _talk(self, talk: Talk[T]) -> T:
+        return await held_in_loop(talk, self._do)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _ask(self, number: int, box: Mailbox[Any]) -> None:
-        if box.position.needs_start and (last := await self._last_trade()) is not None:
-            box.position.start(last)
-        if number in self._boxes:
-            await self._send(_subscribe(number, box))
+    async def _again(self, again: Again) -> None:
+        await asyncio.sleep(again.seconds)
+        await self._talk(self._board.subscribe(again.number))
 
-    async def _send(self, *requests: Json) -> None:
+    async def _say(self, message: dict[str, Any]) -> None:
         if self._socket is not None:
             with contextlib.suppress(ConnectionClosed):
-                for each in requests:
-                    await self._socket.send(msgspec.json.encode(each).decode())
-
-    # What is heard
-
-    async def _hear(self, said: Heard) -> None:
-        match said:
-            case Heartbeat():
-                for each in self._boxes.values():
-                    each.position.passed(said.sequence)
-                await self.tidy()
-            case Subscribed():
-                if said.id in self._boxes:
-                    self._boxes[said.id].begin()
-            case GoingAway():
-                self._pause = said.reconnect_after_ms / 1000
-            case Failed():
-                await self._refused(said)
-            case _:
-                await self._deliver(said)
-
-    async def _deliver(self, message: Message) -> None:
-        for number, box in self._boxes.items():
-            if box.position.is_mine(message):
-                if box.position.take(message):
-                    await self._put(box, message)
-                elif box.live.is_set():  # something was lost on the way: begin again
-                    box.interrupt()
-                    await self._send(_unsubscribe(box), _subscribe(number, box))
-                return
-
-    async def _put(self, box: Mailbox[Any], message: Message) -> None:
-        """Whoever reads too slowly holds up the others of this stream, and they are to know."""
-        if box.has_room:
-            await box.put(message)
-            return
-        try:
-            async with asyncio.timeout(STALE_SECONDS):
-                await box.put(message)
-        except TimeoutError:
-            self._doubt()
-            await box.put(message)
-            self._confirm()
-
-    async def _refused(self, said: Failed) -> None:
-        problem = said.problem
-        if said.id is None:
-            if problem.code in _FINAL:
-                raise Refusal(problem)
-            return  # it is closed next, and comes back
-        box = self._boxes.get(said.id)
-        if box is None:
-            return
-        if problem.code == "already_subscribed":  # asked as the connection came back, which had asked itself
-            box.begin()
-        elif problem.code in ("gap", "ahead"):
-            await self._begin_anew(said.id, box, problem.code)
-        elif problem.status in (429, 503):
-            await asyncio.sleep(problem.retry_after or _FIRST_PAUSE_SECONDS)
-            await self._send(_subscribe(said.id, box))
-        else:
-            del self._boxes[said.id]
-            box.end(Refusal(problem))
-
-    async def _begin_anew(self, number: int, box: Mailbox[Any], code: str) -> None:
-        """What was missed is not at hand any more. Trades are still to be read; orders come as a snapshot."""
-        position = box.position
-        if position.channel == "trades" and code == "gap" and position.after is not None:
-            for trade in await self._trades_after(position.fields.get("symbol"), position.after):
-                message = TradeMessage(channel="trades", type="update", trade=trade)
-                position.take(message)
-                await self._put(box, message)
-        else:
-            log.warning("%s of the stream begin anew: %s", position.channel, code)
-            position.begin_anew()
-        await self._send(_subscribe(number, box))
+                await self._socket.send(_written(message))
 
 
-def tls_context(verify: ssl.SSLContext | bool) -> ssl.SSLContext | Literal[True]:
-    """As httpx has it: True is the usual way to judge a certificate."""
-    if isinstance(verify, ssl.SSLContext) or verify is True:
-        return verify
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _subscribe(number: int, box: Mailbox[Any]) -> Json:
-    return {"id": number, "op": "subscribe", **box.position.request()}
-
-
-def _unsubscribe(box: Mailbox[Any]) -> Json:
-    return {"op": "unsubscribe", "channel": box.position.channel, **box.position.fields}
+def _written(message: dict[str, Any]) -> str:
+    return msgspec.json.encode(message).decode()

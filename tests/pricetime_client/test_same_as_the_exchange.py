@@ -2,13 +2,13 @@
 
 import inspect
 from enum import Enum
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 
 from broadcaster import messages as exchange_messages
-from broadcaster.protocol import CHANNELS
+from broadcaster.protocol import CHANNELS, ORDER_OPERATIONS
 from contracts import messages as contracts
 from contracts import views as exchange_views
 from contracts.candles import INTERVALS
@@ -19,8 +19,23 @@ from entry.batches import ITEM_FIELDS
 from entry.problems import ProblemView
 from gateway import health, places
 from gateway import views as gateway_views
-from pricetime_client import AsyncExchange, Exchange, calls, fields, messages, views
+from pricetime_client import (
+    AsyncExchange,
+    BlockingBookFeed,
+    BlockingStream,
+    BlockingSubscription,
+    BookFeed,
+    Exchange,
+    Stream,
+    Subscription,
+    calls,
+    fields,
+    messages,
+    views,
+)
+from pricetime_client.orders import AsyncOrders, Orders
 from pricetime_client.subscriptions import SubscriptionFields
+from pricetime_client.ways import OverSocket
 
 PAIRS = {
     views.Trade: exchange_views.TradeView,
@@ -108,13 +123,50 @@ def public(kind: type) -> dict[str, inspect.Signature]:
     }
 
 
-def test_both_clients_have_the_same_methods() -> None:
-    assert public(Exchange) == {name: shape for name, shape in public(AsyncExchange).items() if name != "stream"}
+ORDERS = {"place", "amend", "cancel", "cancel_all", "batch", "cancel_all_after"}
+"""What a stream takes as well."""
 
 
-def test_both_clients_explain_the_same() -> None:
-    for name in public(Exchange):
-        assert getattr(Exchange, name).__doc__ == getattr(AsyncExchange, name).__doc__
+@pytest.mark.parametrize(
+    ("blocking", "in_a_loop"),
+    [
+        (Exchange, AsyncExchange),
+        (BlockingStream, Stream),
+        (BlockingSubscription, Subscription),
+        (BlockingBookFeed, BookFeed),
+    ],
+)
+def test_blocking_or_not_there_are_the_same_methods(blocking: type, in_a_loop: type) -> None:
+    mine, theirs = public(blocking), public(in_a_loop)
+    only_blocking = {"wait", "advance", "catch_up", "get"}
+    assert mine.keys() - only_blocking == theirs.keys()
+    for name in theirs:
+        assert mine[name].parameters == theirs[name].parameters
+        if name not in ("stream", "subscribe", "book"):
+            assert getattr(blocking, name).__doc__ == getattr(in_a_loop, name).__doc__
+
+
+@pytest.mark.parametrize("kind", [Exchange, AsyncExchange, Stream, BlockingStream])
+def test_orders_are_the_same_wherever_they_are_sent(kind: type) -> None:
+    shared = AsyncOrders if kind in (AsyncExchange, Stream) else Orders
+    assert set(public(shared)) == ORDERS
+    assert all(getattr(kind, name) is getattr(shared, name) for name in ORDERS)
+
+
+def test_every_operation_about_orders_can_be_said() -> None:
+    assert set(public(OverSocket)) == {*ORDER_OPERATIONS, "cancel_on_disconnect"}
+
+
+def test_every_answer_about_orders_is_understood() -> None:
+    kinds = (
+        exchange_messages.OrderAnswer,
+        exchange_messages.BatchAnswer,
+        exchange_messages.CanceledAll,
+        exchange_messages.CanceledAllAfter,
+        exchange_messages.CancelOnDisconnect,
+    )
+    said = {value for kind in kinds for value in get_args(get_type_hints(kind)["type"])}
+    assert said == set(messages.ANSWERS)
 
 
 def test_what_a_newer_exchange_adds_is_passed_over() -> None:

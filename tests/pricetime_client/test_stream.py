@@ -8,17 +8,21 @@ import http
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from pricetime_client import AsyncExchange, NoAnswer, Refusal, Stream, mailbox, stream
-from pricetime_client.stream import websocket_address
+from pricetime_client import AsyncExchange, NoAnswer, Refusal, Stream, mailbox, stream, switchboard
+from pricetime_client.asking import Conversation
+from pricetime_client.calls import Calls
+from pricetime_client.transport import websocket_address
 from pricetime_client.views import Trade
 
 Json = dict[str, Any]
+T = TypeVar("T")
 SECONDS = 20
 
 
@@ -91,15 +95,17 @@ async def opened(played: Played, key: str | None = None, patience: float = SECON
         yield found
 
 
-async def nothing(*_: object) -> None:
-    pass
+def saying(found: T) -> Conversation[T]:
+    """A conversation in which nothing needs to be asked."""
+    yield from ()
+    return found
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes back at once, and there is no history to be asked."""
-    monkeypatch.setattr(stream, "_FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(AsyncExchange, "_last_trade", nothing)
+    monkeypatch.setattr(switchboard, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(Calls, "last_trade", lambda _: saying(None))
 
 
 def trade(sequence: int, symbol: str = "A") -> Json:
@@ -206,6 +212,8 @@ async def test_every_channel_is_understood(played: Played) -> None:
         candles = streams.subscribe("candles", symbol="A", interval="1m")
         statuses = streams.subscribe("status")
         books = streams.subscribe("book", symbol="A")
+        for _ in range(4):
+            await peer.accepts()
         said = {"type": "update", "symbol": "A", "sequence": 1}
         await peer.says(
             {**said, "channel": "ticker", "ticker": ticker},
@@ -251,10 +259,7 @@ async def test_trades_go_on_after_the_last_one(played: Played) -> None:
 async def test_trades_go_on_from_where_they_began_before_there_was_one(
     last: int, played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def latest(_: AsyncExchange) -> int:
-        return last
-
-    monkeypatch.setattr(AsyncExchange, "_last_trade", latest)
+    monkeypatch.setattr(Calls, "last_trade", lambda _: saying(last))
     async with opened(played) as streams:
         peer = await played.joined()
         trades = streams.subscribe("trades")
@@ -307,8 +312,9 @@ async def test_a_book_begins_anew_and_says_so(played: Played) -> None:
         await peer.hangs_up()
         peer = await played.joined()
         assert not feed.book.is_live
+        await peer.says(changed(7, ("7", "1")))
         await peer.accepts()
-        await peer.says(changed(7, ("7", "1")), snapshot(9, ("6", "1")))
+        await peer.says(snapshot(9, ("6", "1")))
         await until(lambda: feed.book.last_sequence == 9)
         assert (feed.book.state, feed.book.resyncs, feed.book.best_bid) == ("resynced", 1, (6, 1))
         await peer.says(changed(10, ("6", "2")))
@@ -334,8 +340,9 @@ async def test_a_gap_within_a_book_is_noticed_and_mended(as_feed: bool, played: 
         await peer.accepts()
         await peer.says(snapshot(5), changed(7), changed(8))
         assert await peer.hears() == {"op": "unsubscribe", "channel": "book", "symbol": "A"}
+        await peer.says(changed(9))
         await peer.accepts()
-        await peer.says(changed(9), snapshot(10, ("1", "1")), changed(11, ("2", "1")))
+        await peer.says(snapshot(10, ("1", "1")), changed(11, ("2", "1")))
         other = streams.book("B")
         assert (await peer.accepts())["symbol"] == "B"  # once was enough
         await within(other)
@@ -347,17 +354,17 @@ async def test_a_gap_within_a_book_is_noticed_and_mended(as_feed: bool, played: 
             assert sequences == [5, 10, 11]
 
 
-async def test_trades_that_are_no_longer_at_hand_are_read_from_the_history(played: Played) -> None:
+async def test_trades_that_are_no_longer_at_hand_are_read_from_the_history(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str | None, int]] = []
 
-    async def history(symbol: str | None, sequence: int) -> list[Trade]:
+    def history(_: Calls, symbol: str | None, sequence: int) -> Conversation[list[Trade]]:
         asked.append((symbol, sequence))
-        return [stream.msgspec.convert(trade(each), Trade) for each in (6, 7)]
+        return saying([msgspec.convert(trade(each), Trade) for each in (6, 7)])
 
-    async def address() -> str:
-        return played.url
-
-    async with Stream(address, lambda method, target: {}, history, nothing, patience=SECONDS) as streams:
+    monkeypatch.setattr(Calls, "trades_after", history)
+    async with opened(played) as streams:
         peer = await played.joined()
         trades = streams.subscribe("trades", symbol="A", after=5)
         request = await peer.hears()
@@ -521,17 +528,28 @@ async def test_a_closed_subscription_is_unsubscribed_and_can_be_made_again(playe
 async def test_a_subscription_that_nobody_holds_is_unsubscribed(played: Played) -> None:
     async with opened(played) as streams:
         peer = await played.joined()
-        streams.subscribe("trades", symbol="A")
+        held = streams.subscribe("trades", symbol="A")
         await peer.accepts()
+        del held
         await peer.says(traded(1), heartbeat(1))
         assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
+
+
+async def test_one_that_nobody_held_in_time_is_not_asked_for(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        streams.subscribe("trades", symbol="A")
+        again = streams.subscribe("trades", symbol="A")
+        assert (await peer.accepts())["id"] == 2
+        await within(again)
 
 
 async def test_one_that_nobody_holds_can_be_made_again_at_once(played: Played) -> None:
     async with opened(played) as streams:
         peer = await played.joined()
-        streams.subscribe("trades", symbol="A")
+        held = streams.subscribe("trades", symbol="A")
         await peer.accepts()
+        del held
         again = streams.subscribe("trades", symbol="A")
         assert await peer.hears() == {"op": "unsubscribe", "channel": "trades", "symbol": "A"}
         await peer.accepts()
@@ -554,35 +572,59 @@ async def test_a_stream_must_be_open(played: Played) -> None:
             exchange.stream().subscribe("trades")
 
 
-async def test_who_reads_slowly_misses_nothing_and_others_know(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox, "ROOM", 2)
-    monkeypatch.setattr(stream, "STALE_SECONDS", 0.02)
+async def test_who_reads_slowly_misses_nothing_and_holds_up_nobody(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "ROOM", 4)
     async with opened(played) as streams:
         peer = await played.joined()
-        trades, feed = streams.subscribe("trades"), streams.book("A")
+        trades, feed = streams.subscribe("trades", after=0), streams.book("A")
         await peer.accepts()
         await peer.accepts()
-        await peer.says(snapshot(1), *(traded(each) for each in range(1, 6)))
-        await until(lambda: feed.book.last_sequence == 1 and not feed.book.is_live)
-        monkeypatch.setattr(stream, "STALE_SECONDS", 10.0)
-        assert [(await within(anext(trades))).trade.sequence for _ in range(5)] == [1, 2, 3, 4, 5]
+        await peer.says(*(traded(each) for each in range(1, 7)), snapshot(1))  # 5 and 6 were sent already
+        assert await peer.hears() == {"op": "unsubscribe", "channel": "trades"}
         await until(lambda: feed.book.is_live)
+        assert not trades.is_live
+
+        assert [(await within(anext(trades))).trade.sequence for _ in range(2)] == [1, 2]
+        asked = await peer.hears()
+        assert asked == {"id": 1, "op": "subscribe", "channel": "trades", "after": 4}
+        await peer.says(traded(7), {"type": "subscribed", "id": 1, "sequence": 0}, *(traded(each) for each in (5, 6)))
+        assert [(await within(anext(trades))).trade.sequence for _ in range(4)] == [3, 4, 5, 6]
+        assert trades.is_live
 
 
-async def test_one_that_is_closed_while_it_is_full_holds_up_nobody(
+async def test_one_that_reads_slowly_begins_again_alone_when_the_connection_comes_back(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mailbox, "ROOM", 2)
-    monkeypatch.setattr(stream, "STALE_SECONDS", 60.0)
     async with opened(played) as streams:
         peer = await played.joined()
-        trades, feed = streams.subscribe("trades"), streams.book("A")
+        trades, feed = streams.subscribe("trades", after=0), streams.book("A")
         await peer.accepts()
         await peer.accepts()
-        await peer.says(*(traded(each) for each in range(5)), snapshot(1))
-        await until(lambda: not trades._box.has_room)
+        await peer.says(traded(1), traded(2))
+        await peer.hears()
+        await peer.hangs_up()
+        peer = await played.joined()
+        assert (await peer.accepts())["channel"] == "book"
+        await within(feed)
+        await within(anext(trades))
+        assert (await peer.accepts())["after"] == 2
+
+
+async def test_one_that_is_closed_while_it_is_full_is_gone(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "ROOM", 2)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades = streams.subscribe("trades", after=0)
+        await peer.accepts()
+        await peer.says(traded(1), traded(2))
+        assert (await peer.hears())["op"] == "unsubscribe"
         await trades.close()
-        await until(lambda: feed.book.is_live)
+        again = streams.subscribe("trades", after=2)
+        assert (await peer.accepts())["id"] == 2
+        await within(again)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from chaos.proxy import Proxy, proxy_before
@@ -194,6 +195,89 @@ async def test_streams_lose_nothing_when_the_connection_breaks(stack: Stack, sym
         ]
         assert accepted == placed
         assert len({(each.sequence, each.index) for each in events if isinstance(each, OrderUpdate)}) == 60
+
+
+# Orders over WebSocket
+
+
+async def test_orders_over_websocket_are_those_of_rest(stack: Stack, symbol: str, account: str) -> None:
+    async with AsyncExchange(stack.http, account=account) as exchange, exchange.stream() as stream:
+        order = await stream.place(symbol=symbol, side="sell", price="21.00", quantity="2", client_order_id="first")
+        assert await exchange.order(order.order_id) == msgspec.structs.replace(order, trades=msgspec.UNSET)
+        assert (await stream.amend("first", price=Decimal("20.50"))).priority_kept is False
+        assert (await stream.amend(order.order_id, quantity=1)).priority_kept is True
+        taker = await stream.place(symbol=symbol, side="buy", type="market", quantity="0.5", account="other")
+        assert [(each.price, each.quantity) for each in taker.trades or []] == [(Decimal("20.5"), Decimal("0.5"))]
+        results = await stream.batch(
+            [
+                {"place": {"symbol": symbol, "side": "buy", "price": 1, "quantity": 1}},
+                {"cancel": {"order_id": order.order_id}},
+                {"cancel": {"order_id": order.order_id}},
+            ]
+        )
+        assert [each.status for each in results] == [201, 200, 409]
+        with pytest.raises(Refusal, match="order_not_resting") as refused:
+            await stream.cancel("first")
+        assert (refused.value.order_id, refused.value.order_status) == (order.order_id, "canceled")
+        with pytest.raises(Refusal, match="off_tick"):
+            await stream.place(symbol=symbol, side="buy", price="1.001", quantity=1)
+        assert (await stream.cancel_all_after(60)).deadline is not None
+        assert (await stream.cancel_all_after(0)).deadline is None
+        assert (await stream.cancel_all(symbol=symbol)).canceled == 1
+
+
+def test_orders_over_websocket_blocking(stack: Stack, symbol: str, account: str) -> None:
+    with Exchange(stack.http, account=account) as exchange, exchange.stream() as stream:
+        trades, feed = stream.subscribe("trades", symbol=symbol), stream.book(symbol)
+        updates = stream.subscribe("orders", account=account)
+        first = stream.place(symbol=symbol, side="buy", price="31.00", quantity="2")
+        while feed.book.last_sequence < first.sequence:
+            feed.get(SECONDS)
+        assert feed.book.best_bid == (31, 2)
+        taker = stream.place(symbol=symbol, side="sell", price="31.00", quantity="1")
+        assert next(trades).trade.taker_order_id == taker.order_id
+        assert trades.get(timeout=0) is None
+        assert stream.cancel(first.order_id).filled_quantity == 1
+        assert exchange.orders(status="open") == []
+        told = [next(updates) for _ in range(6)]
+        assert isinstance(told[0], OrdersSnapshot)
+        assert [each.event for each in told[1:] if isinstance(each, OrderUpdate)] == [
+            "accepted", "accepted", "trade", "trade", "canceled",
+        ]  # fmt: skip
+        assert stream.state == "live"
+
+
+async def test_an_order_over_websocket_whose_answer_is_lost_is_placed_once(
+    stack: Stack, symbol: str, account: str
+) -> None:
+    async with line_to(stack, account) as line, line.exchange.stream() as stream:
+        line.streams.cutting_after = lambda chunk: b'"placed"' in chunk
+        order = await stream.place(symbol=symbol, side="buy", price="1.00", quantity="1")
+        assert line.streams.lost == 1
+        assert [each.order_id for each in await line.exchange.orders()] == [order.order_id]
+        line.streams.cutting_after = lambda chunk: b'"canceled"' in chunk
+        assert (await stream.cancel(order.order_id)).reason == "requested"
+        assert line.streams.lost == 2
+
+
+async def test_orders_go_with_the_connection_also_with_the_next_one(stack: Stack, symbol: str, account: str) -> None:
+    async with line_to(stack, account) as line, line.exchange.stream() as stream:
+        await stream.cancel_on_disconnect()
+        for price in (1, 2):
+            order = await stream.place(symbol=symbol, side="buy", price=price, quantity=1)
+            async with AsyncExchange(stack.http, stack.ws, account=account) as other, other.stream() as watching:
+                updates = watching.subscribe("orders", account=account)
+                assert isinstance(await anext(updates), OrdersSnapshot)
+                line.streams.cut()
+                async with asyncio.timeout(SECONDS):
+                    update = await anext(updates)
+            assert isinstance(update, OrderUpdate)
+            assert (update.event, update.order.order_id) == ("canceled", order.order_id)
+        await until(lambda: stream.state == "live")
+        await stream.cancel_on_disconnect(False)
+        kept = await stream.place(symbol=symbol, side="buy", price=3, quantity=1)
+        line.streams.cut()
+        assert (await stream.cancel(kept.order_id)).reason == "requested"
 
 
 async def test_a_book_is_the_exchanges_again_after_it_was_cut_off(stack: Stack, symbol: str, account: str) -> None:
