@@ -68,7 +68,7 @@ def test_a_deferred_order_is_found_by_the_address_in_its_202(exchange: Stack) ->
     assert " 202 " in stored.splitlines()[0]
     (command_id,) = re.findall(r"^location: /commands/(\w+)", stored, re.MULTILINE)
     look = re.sub(r"/commands/\w+", f"/commands/{command_id}", look)
-    wait_until(lambda: '"status":"completed"' in carry_out(look, exchange), 20)
+    wait_until(lambda: '"status":"completed"' in carry_out(look, exchange), 60)
 
 
 def test_a_book_is_kept_by_the_program_on_the_page(exchange: Stack) -> None:

@@ -85,7 +85,7 @@ async def listen(connection: Client, account: str) -> tuple[list[int], Callable[
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return
@@ -159,7 +159,7 @@ async def test_a_listener_that_has_gone_is_noticed(source: Source, listener: Cli
         await source.make("anna")
         return "anna" not in source.accounts._listened
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if await is_noticed():
                 break

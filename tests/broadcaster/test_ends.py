@@ -55,6 +55,7 @@ async def test_a_planned_stop_is_announced(exchange: StreamExchange) -> None:
     async with exchange.client() as client, exchange.client("/ws/trades") as trades:
         await client.subscribe("orders")
         placed = await client.request("place", **ORDER)
+        await client.data("orders")  # the answer is the matcher's: the broadcaster may be behind it
         stopping = asyncio.create_task(asyncio.to_thread(exchange.broadcaster.stop))
         code, _ = await client.until_closed()
         [word] = [each for each in client.seen if each["type"] == "going_away"]

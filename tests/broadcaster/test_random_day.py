@@ -241,7 +241,7 @@ def permit(permits: "asyncio.Queue[None]", requests: int) -> None:
 
 async def until_reached(follower: Follower, sequence: int) -> None:
     """It has read what had been kept for it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while follower.reached < sequence:
             follower.beaten.clear()
             await follower.beaten.wait()

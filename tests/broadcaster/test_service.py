@@ -118,10 +118,10 @@ async def test_public_subjects(broadcaster: BroadcasterService, writer: JournalW
     books, trades = await connection.subscribe("market.*.book"), await connection.subscribe("market.*.trades")
     await ask(connection, BROADCASTER_DEPTH, symbol=SYMBOL)
     await trade(writer, 3)
-    received = [await trades.next_msg(timeout=10) for _ in range(3)]
+    received = [await trades.next_msg(timeout=60) for _ in range(3)]
     assert [message.subject for message in received] == [f"market.{SYMBOL}.trades"] * 3
     assert [json.loads(message.data)["sequence"] for message in received] == [2, 3, 4]
-    book = await books.next_msg(timeout=10)
+    book = await books.next_msg(timeout=60)
     assert book.subject == f"market.{SYMBOL}.book"
     assert json.loads(book.data)["asks"] == [["100.00", "0.005"]]
 
@@ -188,7 +188,7 @@ async def test_bad_parameters_are_told(
 async def test_pages(broadcaster: BroadcasterService, writer: JournalWriter, connection: Client) -> None:
     def page(path: str) -> int:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{broadcaster.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{broadcaster.port}{path}", timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             error.close()
@@ -357,7 +357,7 @@ async def test_a_broken_journal_ends_it_and_names_the_commit(
         await connection.jetstream().publish("journal", b"this is no commit")
         _, code, _ = await closing(client)
     assert broadcaster.process is not None
-    assert await asyncio.to_thread(broadcaster.process.wait, 10) == 3
+    assert await asyncio.to_thread(broadcaster.process.wait, 60) == 3
     assert code == 1001
     assert "refusing to serve: the journal cannot be trusted: journal sequence 4" in broadcaster.log
     assert broadcaster.snapshots == []

@@ -35,7 +35,7 @@ async def proxied(*, reads_frames: bool) -> AsyncIterator[tuple[Proxy, asyncio.S
             writer.close()
 
 
-async def received(reader: asyncio.StreamReader, seconds: float = 0.3) -> bytes:
+async def received(reader: asyncio.StreamReader, seconds: float = 0.1) -> bytes:
     found = b""
     try:
         async with asyncio.timeout(seconds):
@@ -49,7 +49,7 @@ async def received(reader: asyncio.StreamReader, seconds: float = 0.3) -> bytes:
 async def has_ended(reader: asyncio.StreamReader) -> bool:
     """Closed, or reset."""
     try:
-        return await asyncio.wait_for(reader.read(6), 5) == b""
+        return await asyncio.wait_for(reader.read(6), 60) == b""
     except ConnectionResetError:
         return True
 
@@ -70,7 +70,8 @@ async def test_single_frames_are_lost_doubled_and_late(trouble: str, shown: byte
         if trouble:
             setattr(proxy, trouble, acknowledgements)
         writer.write(ACK + OTHER)
-        assert await received(reader) == shown
+        assert await reader.readexactly(len(shown)) == shown
+        assert await received(reader) == b""
         assert proxy.lost == bool(trouble)
 
 

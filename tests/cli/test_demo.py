@@ -14,7 +14,7 @@ from pricetime_client import Exchange
 from tests.support.servers import wait_until
 from tests.support.stack import running_stack
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def parsed(*arguments: str) -> argparse.Namespace:

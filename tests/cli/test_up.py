@@ -29,7 +29,7 @@ def own_stack() -> Iterator[Stack]:
 def up(*options: str) -> subprocess.CompletedProcess[str]:
     """A `pricetime up` that is expected to give up at once."""
     command = [sys.executable, "-P", "-m", "cli.main", "up", *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
 
 
 def free_ports(data: Path) -> list[str]:
@@ -38,7 +38,7 @@ def free_ports(data: Path) -> list[str]:
 
 def place(stack: Stack, side: str, quantity: str, account: str = "up") -> dict[str, object]:
     order = {"side": side, "type": "limit", "price": "100.00", "quantity": quantity, "account": account}
-    answer = httpx.post(f"{stack.http}/orders", json=order, trust_env=False, timeout=10)
+    answer = httpx.post(f"{stack.http}/orders", json=order, trust_env=False, timeout=60)
     assert answer.status_code == 201, answer.text
     found: dict[str, object] = answer.json()
     return found
@@ -77,7 +77,7 @@ def test_callers_wait_while_the_gateway_is_started_again(own_stack: Stack) -> No
     gateway = psutil.Process(own_stack.pids["gateway"])
     address = own_stack.http
     gateway.kill()
-    gateway.wait(10)
+    gateway.wait(60)
     assert httpx.get(f"{address}/health/live", trust_env=False, timeout=30).status_code == 200
     own_stack.wait_until_healed("gateway", gateway.pid)
 
@@ -100,7 +100,7 @@ def test_it_goes_on_where_it_stopped_and_leaves_no_process(fresh_stack: Callable
     assert "Stopped." in stack.output
 
     stack.start()
-    found = httpx.get(f"{stack.http}/orders/{order['order_id']}", trust_env=False, timeout=10).json()
+    found = httpx.get(f"{stack.http}/orders/{order['order_id']}", trust_env=False, timeout=60).json()
     assert found["remaining_quantity"] == order["remaining_quantity"]
     bought = place(stack, "buy", "4", account="other")
     assert bought["status"] == "filled"
@@ -113,11 +113,11 @@ def test_killed_with_9_it_takes_its_parts_along_and_starts_again(fresh_stack: Ca
     assert stack.process is not None
     stack.process.kill()
     stack.process.wait()
-    _, alive = psutil.wait_procs(processes, timeout=20)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
 
     stack.start()
-    assert httpx.get(f"{stack.http}/orders/{order['order_id']}", trust_env=False, timeout=10).status_code == 200
+    assert httpx.get(f"{stack.http}/orders/{order['order_id']}", trust_env=False, timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("option", ["--http-port", "--ws-port", "--nats-port"])
@@ -181,5 +181,5 @@ def test_stopping_while_it_starts_leaves_no_process() -> None:
             assert wait_until((folder / "data" / "run.json").exists)
             below = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         assert [each for each in below if each.is_running()] == []

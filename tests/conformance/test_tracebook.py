@@ -29,6 +29,8 @@ from tests.conformance.adapter import ENGINE, NO_OWNER, Candidate, lots, parse
 REPOSITORY = Path(__file__).parents[2]
 ADAPTER = [sys.executable, "-m", "tests.conformance.adapter"]
 PROFILES = ["fifo-full-v1", "fifo-limit-v1", "fifo-partial-fill-v1"]
+PATIENCE_SECONDS = 120.0
+"""For an answer of the adapter: its own are five, which a busy machine does not keep."""
 NOT_OURS = {"pro-rata-allocation": "by price and time, not pro_rata"}
 
 
@@ -50,6 +52,7 @@ def test_qualifies(profile: str, tmp_path: Path) -> None:
 
 def qualify(profile: str, output: Path) -> dict[str, Any]:
     options = ["--profile", profile, "--seed", "42", "--traces", "25", "--events-per-trace", "200"]
+    options += ["--timeout", str(PATIENCE_SECONDS)]
     command = [sys.executable, "-m", "tracebook.conformance.cli", "qualify", *options, "--output-dir", str(output)]
     run = subprocess.run(
         [*command, "--candidate", *ADAPTER], cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -62,7 +65,7 @@ def qualify(profile: str, output: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_every_fixed_case_conforms_or_is_refused_by_name(version: str, tmp_path: Path) -> None:
     suite = copy_bundled_conformance_suite(tmp_path / version, suite_version=version)
-    adapter = ExternalProcessAdapterFactory(ADAPTER, cwd=REPOSITORY)
+    adapter = ExternalProcessAdapterFactory(ADAPTER, cwd=REPOSITORY, timeout_seconds=PATIENCE_SECONDS)
     assert {case.name for case in suite.cases} >= {"order-instructions", "stp-cancel-incoming", *NOT_OURS}
     for case in suite.cases:
         if why := NOT_OURS.get(case.name):

@@ -61,7 +61,7 @@ async def read_all_along(cluster: Cluster) -> AsyncIterator[list[int]]:
     try:
         yield seen
         end = (await journal_state(connection)).last_seq
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not seen or seen[-1] < end:
                 assert not reading.done(), reading
                 await asyncio.sleep(0.05)
@@ -123,7 +123,7 @@ async def until_told_at_once(client: MatcherClient) -> str:
     gateway = entry.matcher_client.MatcherClient(client.connection, 5.0, 100)
     await gateway.start()
     waiting = [asyncio.create_task(gateway.submit(order()))]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             waiting.append(asyncio.create_task(gateway.submit(order())))
             await asyncio.wait(waiting[-1:], timeout=0.1)
@@ -182,7 +182,7 @@ async def test_nothing_is_answered_where_the_leading_node_is_cut_off(cluster: Cl
 
 async def until_certain(connection: Client) -> None:
     """The others may have to find a new leader first."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await certain_stream_info(connection, JOURNAL_STREAM)

@@ -161,7 +161,7 @@ def exchange(fresh_stack: Callable[[], Stack]) -> Stack:
 async def test_every_answered_order_is_there_exactly_once_whatever_is_killed(exchange: Stack) -> None:
     print(f"PRICETIME_CHAOS_SEED={SEED} PRICETIME_CHAOS_KILLS={KILLS}")
     chance = random.Random(SEED)
-    async with httpx.AsyncClient(base_url=exchange.http, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=exchange.http, timeout=60, trust_env=False) as http:
         traders = [Trader(f"trader-{number}", random.Random(SEED + number), http) for number in range(CLIENTS)]
         stopping = asyncio.Event()
         trading = [asyncio.create_task(trader.trade(stopping)) for trader in traders]

@@ -35,7 +35,7 @@ SEED = int(os.environ.get("PRICETIME_CHAOS_SEED", random.SystemRandom().randrang
 CLIENTS = 6
 SENDINGS = 3
 WAYS = (("plain",) * 3, ("deferred",) * 3, ("plain", "deferred", "plain"), ("deferred", "plain", "deferred"))
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 NO_ANSWER = {
     (503, "overloaded"),
     (503, "matcher_unavailable"),

@@ -70,13 +70,13 @@ async def test_a_leader_that_slept_through_a_take_over_writes_nothing_and_answer
         new.pause()
         question = json.dumps({"order_id": order_id_of(first.results[0])}).encode()
         asked = [
-            asyncio.create_task(client.submit(CancelOrder(order_id_of(placed.results[0])), timeout=5)),
-            asyncio.create_task(client.submit(order(client_order_id="c-2"), timeout=5)),
-            asyncio.create_task(client.submit(CancelOrder(99), timeout=5)),
-            asyncio.create_task(client.status(timeout=5)),
+            asyncio.create_task(client.submit(CancelOrder(order_id_of(placed.results[0])), timeout=60)),
+            asyncio.create_task(client.submit(order(client_order_id="c-2"), timeout=60)),
+            asyncio.create_task(client.submit(CancelOrder(99), timeout=60)),
+            asyncio.create_task(client.status(timeout=60)),
             asyncio.create_task(client.state_hash()),
-            asyncio.create_task(client.connection.request(MATCHER_ORDER, question, timeout=5)),
-            asyncio.create_task(client.connection.request(MATCHER_INSTRUMENTS, b"{}", timeout=5)),
+            asyncio.create_task(client.connection.request(MATCHER_ORDER, question, timeout=60)),
+            asyncio.create_task(client.connection.request(MATCHER_INSTRUMENTS, b"{}", timeout=60)),
         ]
         await client.connection.flush()
         old.resume()
@@ -103,7 +103,7 @@ async def test_a_leader_that_slept_does_not_turn_away_what_another_has_got_too(
         old.pause()
         await client.until_served(epoch=2)
         new.pause()
-        asked = [asyncio.create_task(client.request([], timeout=20)) for _ in range(20)]
+        asked = [asyncio.create_task(client.request([], timeout=60)) for _ in range(20)]
         await client.connection.flush()
         old.resume()
         assert await asyncio.to_thread(old.exit_code) == 3
@@ -117,9 +117,9 @@ async def test_a_leader_that_comes_back_after_the_standby_keeps_leading(
 ) -> None:
     """After a restart of nats-server the standby finds no lease, and nobody who answers: it waits for a while."""
     async with proxy_to(nats_server) as proxy, client_of(nats_server) as client:
-        leader = matchers.start(nats_server, nats_url=proxy.url, lease_seconds=5)
+        leader = matchers.start(nats_server, nats_url=proxy.url, lease_seconds=30)
         await client.until_served()
-        standby = await asyncio.to_thread(matchers.start_standing_by, nats_server, lease_seconds=5)
+        standby = await asyncio.to_thread(matchers.start_standing_by, nats_server, lease_seconds=30)
         proxy.refusing = True
         await asyncio.to_thread(nats_server.kill)
         await asyncio.to_thread(nats_server.start)
@@ -156,8 +156,8 @@ async def test_a_restarted_server_does_not_make_the_standby_take_over(
     nats_server: NatsServer, matchers: Matchers
 ) -> None:
     """The lease was in its memory and is lost for everybody: the leader makes it anew and goes on leading."""
-    matchers.start_serving(nats_server)
-    matchers.start_standing_by(nats_server)
+    matchers.start_serving(nats_server, lease_seconds=10)  # it is back within its time on a slow machine, too
+    matchers.start_standing_by(nats_server, lease_seconds=10)
     async with client_of(nats_server) as client:
         async with flowing(client) as flow:
             for _ in range(2):
@@ -200,7 +200,7 @@ class Orders:
 
     async def until_decided(self, more: int) -> None:
         goal = len(self.decided) + more
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.decided) < goal:
                 self.news.clear()
                 await self.news.wait()
@@ -208,7 +208,7 @@ class Orders:
 
 @asynccontextmanager
 async def placing(connection: Client, *, named: bool, workers: int = 8) -> AsyncIterator[Orders]:
-    client = EntryClient(connection, timeout_seconds=10, max_waiting=100_000, retry_seconds=5)
+    client = EntryClient(connection, timeout_seconds=60, max_waiting=100_000, retry_seconds=60)
     await client.start()
     running = asyncio.create_task(client.run())
     orders = Orders(client, named)
@@ -225,12 +225,12 @@ async def test_handing_over_again_and_again_loses_and_refuses_no_order(
     nats_server: NatsServer, matchers: Matchers
 ) -> None:
     """Orders without a client order id: none of them may be sent twice, so each must be answered by whoever got it."""
-    leader = matchers.start_serving(nats_server)
+    leader = matchers.start_serving(nats_server, lease_seconds=30)  # given away, and never lost to a slow machine
     async with client_of(nats_server) as client, placing(client.connection, named=False) as orders:
         for _ in range(KILLS):
-            standby = await asyncio.to_thread(matchers.start_standing_by, nats_server)
+            standby = await asyncio.to_thread(matchers.start_standing_by, nats_server, lease_seconds=30)
             await orders.until_decided(100)
-            done = json.loads((await client.connection.request(MATCHER_HANDOVER, b"", timeout=20)).data)
+            done = json.loads((await client.connection.request(MATCHER_HANDOVER, b"", timeout=60)).data)
             assert done["to"]["pid"] == standby.process.pid
             await orders.until_decided(100)
             assert await asyncio.to_thread(leader.exit_code) == 0
@@ -245,14 +245,14 @@ async def test_handing_over_again_and_again_loses_and_refuses_no_order(
 async def test_after_a_kill_what_was_on_its_way_is_sent_again_at_once(
     nats_server: NatsServer, matchers: Matchers
 ) -> None:
-    """Every order gets an answer, long before the client would repeat it by itself (after five seconds)."""
+    """Every order gets an answer, long before the client would repeat it by itself (after a minute)."""
     leader = matchers.start_serving(nats_server)
     standby = matchers.start_standing_by(nats_server)
     async with client_of(nats_server) as client:
         async with placing(client.connection, named=True) as orders:
             await orders.until_decided(100)
             leader.pause()
-            async with asyncio.timeout(4):
+            async with asyncio.timeout(50):
                 await client.until_served(epoch=2)
                 await orders.until_decided(100)
             leader.kill()

@@ -49,7 +49,7 @@ async def stored(gateway: Gateway) -> int:
 
 
 async def until_none_is_stored(gateway: Gateway) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await stored(gateway):
             await asyncio.sleep(0.02)
 
@@ -240,7 +240,7 @@ async def test_it_is_stored_while_the_matcher_is_away_and_placed_once_it_is_back
 async def test_an_overloaded_matcher_is_asked_again(gateway: Gateway) -> None:
     gateway.matcher.overloaded = True
     accepted = await defer(gateway.http, "POST", "/orders", ORDER)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(gateway.matcher.requests) < 3:
             await asyncio.sleep(0.02)
     assert (await command(gateway.http, accepted["command_id"]))["status"] == "pending"
@@ -268,9 +268,9 @@ async def test_what_waits_too_long_fails(broker: NatsServer) -> None:
         await gateway.matcher.go_away()
         accepted = await defer(gateway.http, "POST", "/orders", ORDER)
         assert (await failed(gateway, accepted))["code"] == "command_expired"
-        await gateway.matcher.come_back()
-        assert (await completed(gateway, await defer(gateway.http, "POST", "/orders", ORDER)))["order_id"] == 1
-        assert accepted["command_id"] not in placed_ids(gateway)
+    async with running_gateway(broker.url, command_timeout_seconds=0.3) as patient:
+        assert (await completed(patient, await defer(patient.http, "POST", "/orders", ORDER)))["order_id"] == 1
+        assert accepted["command_id"] not in placed_ids(patient)
 
 
 # Keys
@@ -422,7 +422,7 @@ async def test_a_command_that_is_never_answered_fails_and_stops_no_other(
 async def test_a_message_that_nobody_can_read_fails(gateway: Gateway) -> None:
     await defer(gateway.http, "POST", "/orders", ORDER)
     await gateway.nats.jetstream().publish("commands.garbage", b"\xc1")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await gateway.http.get("/commands/garbage")).status_code == 404:
             await asyncio.sleep(0.02)
     problem = (await settled(gateway.http, "garbage"))["problem"]
@@ -523,7 +523,7 @@ async def test_a_broker_that_is_killed_has_lost_nothing(nats_server: NatsServer)
         assert response.json()["code"] in ("commands_unavailable", "result_unknown"), response.text
         assert response.status_code in (503, 504)
         nats_server.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await gateway.http.get(f"/commands/{done['command_id']}")).status_code != 200:
                 await asyncio.sleep(0.05)
         assert (await command(gateway.http, done["command_id"]))["result"] == result

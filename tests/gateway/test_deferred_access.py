@@ -53,7 +53,7 @@ async def people(module_nats_server: NatsServer) -> AsyncIterator[People]:
 
 
 async def until(http: httpx.AsyncClient, path: str, condition: Callable[[int], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition((await http.get(path)).status_code):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

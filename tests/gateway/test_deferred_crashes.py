@@ -200,7 +200,7 @@ async def test_what_a_dead_gateway_held_is_not_overtaken(
         serving.pause()
         held = [await defer(http, "POST", "/orders", ORDER) for _ in range(20)]
         consumer = matcher.connection.jetstream().consumer_info
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await consumer(COMMANDS_STREAM, CONSUMER)).num_ack_pending != 20:
                 await asyncio.sleep(0.02)
     first.process.kill()

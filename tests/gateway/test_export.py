@@ -101,7 +101,7 @@ async def slow_client(port: int, path: str = "/export/trades") -> AsyncIterator[
 
 async def until_exporting(admin: asyncpg.Connection, count: int, waiting_for: str | None = None) -> None:
     """Until so many exports are open in Postgres, each of them held up by its client if that is what is asked."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await admin.fetch(
                 "select wait_event from pg_stat_activity where application_name = 'pricetime export'"
@@ -125,7 +125,7 @@ def test_the_memory_does_not_grow_with_the_rows(module_nats_server: NatsServer, 
             assert _most_memory(process.pid) - before < 16 * MEBIBYTE
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def _export(url: str, form: str) -> tuple[int, int]:

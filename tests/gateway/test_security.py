@@ -22,7 +22,7 @@ ORDER = {"side": "buy", "price": "100.00", "quantity": "1"}
 EVIL = "https://evil.example.com"
 DESK = "https://desk.example.com"
 HEAD = b"GET /limits HTTP/1.1\r\nHost: localhost\r\n\r\n"
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_on_an_inherited_socket(module_nats_server: NatsServer, tmp_path: Path) 
         process = start(module_nats_server.url, tmp_path / "log", inherited=fd, http_fd=fd)
         assert wait_until(lambda: is_live(url))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -61,7 +61,7 @@ def test_on_a_host_and_port(module_nats_server: NatsServer, tmp_path: Path) -> N
     url = log.read_text().split("serving on ")[1].split()[0]
     assert is_live(url)
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 async def test_what_is_being_answered_is_answered_before_the_end(
@@ -85,7 +85,7 @@ async def test_what_is_being_answered_is_answered_before_the_end(
             await asyncio.sleep(0.2)
             await matcher.come_back()
             assert (await placing).status_code == 201
-            assert await asyncio.to_thread(process.wait, 10) == 0
+            assert await asyncio.to_thread(process.wait, 60) == 0
     await connection.close()
 
 
@@ -100,7 +100,7 @@ def test_it_serves_nobody_before_it_knows_the_keys_and_can_be_stopped_meanwhile(
             process = start(url, log, http_host="127.0.0.1", http_port=0)
             assert wait_until(lambda: "keys: cannot be read now" in log.read_text())
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
             assert "serving on" not in log.read_text()
         finally:
             broker.terminate()

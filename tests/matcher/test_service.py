@@ -210,9 +210,9 @@ async def test_it_tells_what_a_resting_order_is_for(nats_server: NatsServer, mat
 async def test_what_is_due_happens_when_nobody_asks_for_anything(nats_server: NatsServer, matchers: Matchers) -> None:
     matchers.start_serving(nats_server)
     async with client_of(nats_server) as client:
-        soon = now() + 300_000
+        soon = now() + 1_000_000
         expiring = replace(order(), time_in_force=TimeInForce.GTD, terms=Terms(expires_at=soon))
-        await client.submit(expiring, order(), CancelAllAfter("default", 400_000))
+        await client.submit(expiring, order(), CancelAllAfter("default", 1_100_000))
         await client.until(lambda status: not status["resting_orders"])
         journal = await client.journal()
     clocks = [commit for commit in journal.commits if commit.commands == (AdvanceClock(),)]

@@ -223,7 +223,7 @@ async def test_what_a_power_cut_brings_back_is_trimmed_again(
     state = await until_connected(connection)
     assert (state.first_seq, state.last_seq) == (1, messages)
     assert state.messages < messages, "there is no hole"
-    async with asyncio.timeout(30), JournalReader(connection, 1) as reader:
+    async with asyncio.timeout(60), JournalReader(connection, 1) as reader:
         async for batch in reader:
             if any(after - before > 1 for (before, _), (after, _) in pairwise(batch)) or batch[0][0] > 1:
                 break
@@ -234,7 +234,7 @@ async def test_what_a_power_cut_brings_back_is_trimmed_again(
 
 
 async def until_connected(connection: Client) -> StreamState:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await journal_state(connection)

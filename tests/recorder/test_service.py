@@ -44,7 +44,7 @@ async def recorders(nats_server: NatsServer, database: str, tmp_path: Path) -> A
 
 async def status(connection: Client) -> dict[str, Any]:
     """Of the recorder, as soon as it answers."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return dict(json.loads((await connection.request(RECORDER_STATUS, b"{}", timeout=1)).data))
@@ -102,7 +102,7 @@ async def test_it_announces_how_far_it_is(connection: Client, recorders: Recorde
     await connection.subscribe(RECORDER_POSITION, cb=on_position)
     await publish(connection, journal.written)
     await recorders.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await announced.get() < len(journal.written):
             pass
         assert await announced.get() == len(journal.written), "not said again while idle"

@@ -15,7 +15,7 @@ from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.stack
 
-SECONDS = 20
+SECONDS = 60
 
 
 async def opened(url: str) -> int:

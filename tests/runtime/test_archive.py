@@ -74,7 +74,7 @@ async def batches(
     connection: Client, start: int, last: int, *, archived: bool = True
 ) -> AsyncIterator[list[tuple[int, bytes]]]:
     """What the reader gives, each time, until `last` has come."""
-    async with asyncio.timeout(30), JournalReader(connection, start, archived=archived) as reader:
+    async with asyncio.timeout(60), JournalReader(connection, start, archived=archived) as reader:
         async for messages in reader:
             yield messages
             if messages[-1][0] >= last:

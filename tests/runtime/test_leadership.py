@@ -54,7 +54,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
 
     async def ask(answer: Callable[[int], StreamInfo]) -> tuple[StreamInfo, int]:
         connection: Any = Connection(answer, time)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await certain_stream_info(connection, "S"), connection.asked
 
     return ask

@@ -23,7 +23,7 @@ from tests.support.servers import NatsServer, temporary_folder
 
 pytestmark = pytest.mark.stack
 
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ class BroadcasterService:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -84,7 +84,7 @@ class BroadcasterService:
 
 async def ask(connection: Client, subject: str, **request: object) -> Any:
     """The answer to a request, waiting for the service to be there."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             return json.loads((await connection.request(subject, json.dumps(request).encode(), timeout=5)).data)

@@ -30,7 +30,7 @@ async def command(http: httpx.AsyncClient, command_id: str) -> dict[str, Any]:
     return found
 
 
-async def settled(http: httpx.AsyncClient, command_id: str, seconds: float = 30) -> dict[str, Any]:
+async def settled(http: httpx.AsyncClient, command_id: str, seconds: float = 60) -> dict[str, Any]:
     """The command once it is no longer pending."""
     async with asyncio.timeout(seconds):
         while (found := await command(http, command_id))["status"] == "pending":  # noqa: ASYNC110

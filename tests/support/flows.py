@@ -47,7 +47,7 @@ class Flow:
 
     async def until_answered(self, more: int) -> None:
         goal = len(self.answered) + more
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.answered) < goal:
                 assert not any(task.done() for task in self.tasks), self.tasks
                 await asyncio.sleep(0.005)

@@ -88,7 +88,7 @@ class MatcherProcess:
         assert wait_until(lambda: "standing by at" in self.output or not self.is_running)
         assert self.is_running, self.output
 
-    def exit_code(self, seconds: float = 30) -> int:
+    def exit_code(self, seconds: float = 60) -> int:
         """Wait for its end."""
         return self.process.wait(seconds)
 
@@ -200,7 +200,7 @@ class MatcherClient:
 
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Until the serving matcher's status is as wanted. Returns it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     if condition(status := await self.status(timeout=1)):
@@ -214,7 +214,7 @@ class MatcherClient:
 
     async def journal_and_hash(self) -> tuple["JournalRead", str]:
         """Both of the same moment: what somebody gave up waiting for may still be written between two questions."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 journal, state = await self.journal(), await self.state_hash()
                 if state["sequence"] == journal.commits[-1].sequence:

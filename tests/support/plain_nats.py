@@ -83,12 +83,12 @@ class PlainNats:
         """Return when the server has seen all that was sent: the errors that it answered meanwhile."""
         before = len(self.errors)
         self._send(b"PING\r\n")
-        self._socket.settimeout(10)
+        self._socket.settimeout(30)
         while self._take() != "PONG":
             pass
         return self.errors[before:]
 
-    def next(self, seconds: float = 10) -> Message:
+    def next(self, seconds: float = 30) -> Message:
         """The next message of any subscription. Raises Silence."""
         self._socket.settimeout(seconds)
         while not self._received:
@@ -109,7 +109,7 @@ class PlainNats:
         self.publish(subject, payload, inbox)
         return number
 
-    def request(self, subject: str, payload: bytes = b"", seconds: float = 10) -> Message:
+    def request(self, subject: str, payload: bytes = b"", seconds: float = 30) -> Message:
         """The first answer. Raises Silence, NoResponders, or Refused."""
         return self._answer(self._asked(subject, payload), subject, seconds)
 

@@ -154,7 +154,7 @@ class Recorders:
         async def said() -> bool:
             return text in self.log
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await _until(said)
 
     async def refusal(self, process: Process) -> str:

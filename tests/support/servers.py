@@ -121,7 +121,7 @@ class PostgresServer(Server):
 
     def execute(self, statement: str) -> None:
         async def run() -> None:
-            connection = await asyncpg.connect(self.url, timeout=10)
+            connection = await asyncpg.connect(self.url, timeout=60)
             try:
                 await connection.execute(statement)
             finally:
@@ -208,14 +208,14 @@ async def keep_a_stream(connection: Client) -> None:
     await connection.jsm().add_stream(name="STAYS", subjects=["test.stays"])
 
 
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """`wait_until` in an event loop, where what is waited for runs as well. Fails when it does not come true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

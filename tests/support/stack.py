@@ -21,7 +21,7 @@ from cli.runfile import RunFile, read_run_file, remove_run_file
 from tests.support.servers import temporary_folder, wait_until
 
 PARTS = ("nats", "postgres", "matcher", "recorder", "broadcaster", "gateway")
-READY_SECONDS = 60
+READY_SECONDS = 120
 _PRICETIME = (sys.executable, "-P", "-m", "cli.main")
 _FREE_PORTS = ("--http-port", "0", "--ws-port", "0", "--nats-port", "0")
 

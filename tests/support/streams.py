@@ -24,7 +24,7 @@ from tests.support.matchers import Matchers, client_of
 from tests.support.servers import NatsServer, start_nats, temporary_folder
 
 DOCUMENT = json.loads(json.dumps(document("test")))
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @cache

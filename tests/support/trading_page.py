@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 from tools.browser import Screen, Theme, new_context
 
 AXE = Path(__file__).parents[1] / "web" / "node_modules" / "axe-core" / "axe.min.js"
-SECONDS = 20
+SECONDS = 60
 expect.set_options(timeout=1000 * SECONDS)
 
 

@@ -440,12 +440,16 @@ def test_changes_leave_nothing_behind(browser: Browser, stack: Stack) -> None:
         expect(visit.page.locator("#ladder [data-price]")).to_have_count(200)
         expect(visit.page.locator("#tape > *")).to_have_count(60)
         read = [after(500), after(1_500)]
-        if read[1][0] - read[0][0] >= 0.4:  # it may be code that was compiled meanwhile; what leaks rises again
-            read = [read[1], after(sent.answers + 1_000)]
-        (heap, nodes), (heap_then, nodes_then) = read
-        assert heap_then - heap < 0.4
-        assert nodes_then - nodes < 100
+        while risen(read) and len(read) < 5:  # it may be code that was compiled meanwhile; what leaks rises each time
+            read.append(after(sent.answers + 1_000))
+        assert not risen(read), read
     assert not sent.refused
+
+
+def risen(read: list[tuple[float, float]]) -> bool:
+    """Whether there are more megabytes or nodes than the time before."""
+    (heap, nodes), (heap_then, nodes_then) = read[-2:]
+    return heap_then - heap >= 0.4 or nodes_then - nodes >= 100
 
 
 @contextmanager
