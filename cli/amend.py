@@ -3,6 +3,7 @@
     pricetime amend 17 --price 99.60
     pricetime amend 17 --quantity 2          in all, what is filled included
     pricetime amend my-17 --account anna --quantity 2
+    pricetime amend name:17 --price 99.60    your own name for it, where that is a number
 
 The exchange says whether it kept its place in the book.
 """
@@ -11,14 +12,14 @@ import argparse
 from typing import cast
 
 from cli.errors import CommandError
-from cli.options import decimal, name, order
+from cli.options import ORDER, decimal, name, order
 from cli.order_text import order_lines
 from cli.rest import add_exchange, add_json, exchange, print_json
 from pricetime_client import AmendFields
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("order", type=order, metavar="ORDER", help="its id, or your own name for it")
+    parser.add_argument("order", type=order, metavar="ORDER", help=ORDER)
     parser.add_argument("-p", "--price", type=decimal, metavar="P", help="the new price")
     parser.add_argument("-q", "--quantity", type=decimal, metavar="Q", help="the new quantity in all, fills included")
     parser.add_argument("--stop", type=decimal, metavar="P", help="the new stop price")

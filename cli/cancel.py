@@ -2,6 +2,7 @@
 
     pricetime cancel 17 18
     pricetime cancel my-17 --account anna
+    pricetime cancel name:17                 your own name for it, where that is a number
     pricetime cancel --all --account anna --symbol BTC-USD
     pricetime cancel --all --every-account
 
@@ -12,7 +13,7 @@ import argparse
 from typing import cast
 
 from cli.errors import CommandError
-from cli.options import name, order, symbol
+from cli.options import ORDER, name, order, symbol
 from cli.order_text import order_lines
 from cli.rest import add_exchange, add_json, each_of, exchange, print_json
 from pricetime_client import Exchange
@@ -20,7 +21,7 @@ from pricetime_client.fields import CancelAllFilters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("orders", type=order, nargs="*", metavar="ORDER", help="an id, or your own name for it")
+    parser.add_argument("orders", type=order, nargs="*", metavar="ORDER", help=ORDER)
     parser.add_argument("--all", action="store_true", help="every open order that fits, instead")
     parser.add_argument("-a", "--account", type=name, metavar="A", help="whose")
     parser.add_argument("--every-account", action="store_true", help="with --all: whosever they are, as far as you may")

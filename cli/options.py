@@ -11,8 +11,11 @@ from contracts.messages import NAME_PATTERN, SYMBOL_PATTERN
 from runtime.settings import PREFIX
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NAMED = "name:"  # with a character that no name has
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 
+ORDER = "its id, or your own name for it, as name:17 if that is a number"
+"""What `order` reads, for the help of a command."""
 MOMENTS = "2026-11-21T09:30:00, 2026-11-21, 09:30 (today), or how long ago: 90s, 10m, 2h, 1d"
 """How a time can be given; it is UTC unless it says otherwise."""
 
@@ -43,7 +46,9 @@ order_id = whole("order id", "give a whole number, as `pricetime orders` shows i
 
 
 def order(text: str) -> int | str:
-    """An order's id, or its client's own name for it."""
+    """An order's id, or its client's own name for it: where that is digits only, or to be sure, written name:17."""
+    if text.startswith(_NAMED):
+        return name(text.removeprefix(_NAMED))
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,17}", text) else name(text)
 
 

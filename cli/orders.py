@@ -11,7 +11,7 @@ From Postgres by way of the gateway; while that is away, `pricetime journal --or
 import argparse
 from typing import cast
 
-from cli.options import count, name, order, symbol
+from cli.options import ORDER, count, name, order, symbol
 from cli.order_text import life, order_lines, order_table
 from cli.rest import add_exchange, add_json, exchange, print_json
 from pricetime_client import Exchange, Order
@@ -22,7 +22,7 @@ _LIMIT = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("order", type=order, nargs="?", metavar="ORDER", help="one, by its id or your own name for it")
+    parser.add_argument("order", type=order, nargs="?", metavar="ORDER", help=f"one: {ORDER}")
     parser.add_argument("-a", "--account", type=name, metavar="A", help="whose")
     parser.add_argument("--symbol", type=symbol, metavar="S", help="of this instrument")
     parser.add_argument("--side", choices=("buy", "sell"), help="of this side")

@@ -46,6 +46,8 @@ def test_times_count_as_in_the_journal() -> None:
 def test_an_order_is_named_by_its_id_or_by_its_client() -> None:
     assert order("17") == 17
     assert order("x-17") == "x-17"
+    assert order("name:17") == "17"
+    assert order("name:x-17") == "x-17"
 
 
 @pytest.mark.parametrize("text", ["1.5", "100", "0.00000001"])
@@ -59,7 +61,10 @@ def test_what_is_no_decimal_is_refused(text: str) -> None:
         decimal(text)
 
 
-@pytest.mark.parametrize(("kind", "text"), [(count, "0"), (count, "-1"), (symbol, "a/b"), (order, "a b"), (order, "")])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(count, "0"), (count, "-1"), (symbol, "a/b"), (order, "a b"), (order, ""), (order, "name:"), (order, "id:7")],
+)
 def test_other_options_are_checked_before_anything_is_sent(kind: object, text: str) -> None:
     assert callable(kind)
     with pytest.raises(ArgumentTypeError):

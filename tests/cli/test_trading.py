@@ -110,6 +110,15 @@ def test_a_trade_is_told_and_found(terminal: Terminal) -> None:
     assert [each["order_id"] for each in terminal.json("orders", "--account", "una")] == [resting["order_id"]]
 
 
+def test_a_name_that_looks_like_an_id_is_said_to_be_one(terminal: Terminal) -> None:
+    other = terminal.order("buy", "1", SYMBOL, "-p", "1", "-a", "una")["order_id"]
+    named = terminal.order("buy", "1", SYMBOL, "-p", "1", "-a", "tom", "--client-order-id", str(other))["order_id"]
+    assert terminal.json("orders", f"name:{other}", "-a", "tom")[0]["order_id"] == named
+    assert terminal.json("amend", f"name:{other}", "-a", "tom", "-p", "2")[0]["order_id"] == named
+    assert terminal.json("cancel", f"name:{other}", "-a", "tom")[0]["order_id"] == named
+    assert terminal.json("cancel", str(other), "-a", "tom")[0]["order_id"] == other
+
+
 def test_the_newest_orders_come_first(terminal: Terminal) -> None:
     first, second, third = (terminal.order("buy", "1", SYMBOL, "-p", "1", "-a", "vic")["order_id"] for _ in range(3))
     terminal.run("cancel", str(second))
