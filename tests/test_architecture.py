@@ -64,6 +64,7 @@ PURE_STDLIB = {
     "hashlib",
     "heapq",
     "hmac",
+    "ipaddress",
     "itertools",
     "json",
     "operator",

@@ -10,6 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from entry.problems import Problem
 from gateway.server import _KEEP_ALIVE_SECONDS
 from runtime.connection import servers_of
 from runtime.healthcheck import CHECKS
+from runtime.proxies import TrustedProxies
 from runtime.settings import load_settings
 from tests.support.plain_nats import PlainNats
 from tests.support.servers import NatsServer
@@ -221,6 +223,30 @@ def test_with_a_site_pages_are_sent_to_the_proxy_for_the_websocket(services: dic
     assert load_settings(resolved(environment, PRICETIME_SITE="trade.example.com")).public_ws_url == "/ws"
     assert services["proxy"]["profiles"] == ["proxy"]  # not started with the others
     assert resolved(services["proxy"]["environment"])["PRICETIME_SITE"] == "http://localhost"
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"PRICETIME_PROXY_NETWORK": "192.168.7", "PRICETIME_TRUSTED_PROXIES": "2001:db8::1"}]
+)
+def test_the_proxy_alone_is_believed_where_its_clients_are(
+    given: dict[str, str], compose: dict[str, Any], services: dict[str, Any]
+) -> None:
+    """It has an address of its own that no other container gets, in a network with nobody but those who ask it."""
+    [network] = [resolved(each, **given) for each in compose["networks"]["site"]["ipam"]["config"]]
+    address = resolved(services["proxy"]["networks"]["site"], **given)["ipv4_address"]
+    assert ip_address(address) in [*ip_network(network["subnet"]).hosts()]
+    assert ip_address(address) not in ip_network(network["ip_range"])
+    assert {name for name, service in services.items() if "site" in service.get("networks", ())} == {
+        "proxy",
+        "gateway",
+        "broadcaster",
+    }
+    assert [*services["proxy"]["networks"]] == ["site"]
+    for name in ("gateway", "broadcaster"):
+        trusted = TrustedProxies(load_settings(resolved(services[name]["environment"], **given)).trusted_proxies)
+        assert trusted.trust(address)
+        assert trusted.trust("2001:db8::1") == bool(given)
+        assert not [each for each in ip_network(network["ip_range"]) if trusted.trust(str(each))]
 
 
 def test_the_proxy_knows_the_services_by_their_ports(services: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+import httpx
 import trustme
 
 from tests.compose.engine import Engine
@@ -237,14 +238,11 @@ def proxy(compose: Compose) -> None:
     compose.up("--profile proxy")
     exchange.place("buy", "90.00", "1")
     compose.clear()
+    _clients_of_the_proxy(compose)
     compose.log.section("The same with TLS", "For localhost Caddy has an authority of its own.")
     with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_SITE=localhost"):
         compose.up()
-        compose.sh("docker compose cp proxy:/data/caddy/pki/authorities/local/root.crt /tmp/root.crt", keep=None)
-        exchange = Exchange("https://localhost", "wss://localhost", trust=str(compose.root / "tmp/root.crt"))
-        config = exchange.read("/config.json")
-        expect(config["ws_url"] == "wss://localhost/ws", "the page to be sent to the same origin", config)
-        _serves(compose, exchange)
+        _serves(compose, _behind_tls(compose))
         plain = Exchange("http://localhost").get("/")
         expect(plain.status_code == 308, "to be sent to https", plain.status_code)
         compose.log.note(f"GET http://localhost/: {plain.status_code}, {plain.headers['location']}")
@@ -260,11 +258,59 @@ def proxy(compose: Compose) -> None:
                 compose.log.note("the page, left open, shows that trade and is live again")
 
 
-def tls(compose: Compose) -> None:
-    """As docs/security.md says it: its override file, word by word, and a certificate."""
+def _behind_tls(compose: Compose) -> Exchange:
+    compose.sh("docker compose cp proxy:/data/caddy/pki/authorities/local/root.crt /tmp/root.crt", keep=None)
+    exchange = Exchange("https://localhost", "wss://localhost", trust=str(compose.root / "tmp/root.crt"))
+    config = exchange.read("/config.json")
+    expect(config["ws_url"] == "wss://localhost/ws", "the page to be sent to the same origin", config)
+    return exchange
+
+
+_MADE_UP, _PROXY = "203.0.113.7", "10.231.84.14"
+_VISITOR = f"""docker run --rm --network pricetime_site --entrypoint python pricetime -c '
+import socket, urllib.request
+headers = {{"Host": "localhost", "X-Forwarded-For": "{_MADE_UP}"}}
+urllib.request.urlopen(urllib.request.Request("http://proxy/limits", headers=headers)).read()
+print(socket.gethostbyname(socket.gethostname()))'"""
+
+
+def _clients_of_the_proxy(compose: Compose) -> None:
     compose.log.section(
-        "TLS of the exchange's own, without a proxy", "With the override file of [security](security.md)."
+        "Who comes through the proxy", f"Each of these visitors says of itself that it is {_MADE_UP}; nobody is."
     )
+    with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_LOG_REQUESTS=true"):
+        compose.up()
+        for origin in ("http://localhost", "http://127.0.0.1:8000"):
+            answer = httpx.get(f"{origin}/limits", headers={"X-Forwarded-For": _MADE_UP}, trust_env=False)
+            compose.log.note(f"GET {origin}/limits: {answer.status_code}")
+        visitor = compose.sh(_VISITOR).splitlines()[-1]
+        said = compose.sh("docker compose logs --no-log-prefix gateway", keep="GET /limits", last=3)
+        seen = re.findall(r"GET /limits 200 .*client=(\S+)", said)
+        expect(len(seen) == 3 and seen[2] == visitor, f"three visitors, the last of them {visitor}", seen)
+        expect(not {_MADE_UP, _PROXY} & {*seen}, "neither the proxy's address nor what they say", seen)
+
+
+def tls(compose: Compose) -> None:
+    """As docs/security.md says it: its override file, word by word, and a certificate; then with the proxy, too."""
+    compose.log.section(
+        "TLS of the exchange's own, without a proxy", "With the override file of [security](security.md#in-containers)."
+    )
+    _write_override(compose)
+    compose.up()
+    compose.show()
+    trust = str(compose.folder / "tls/fullchain.pem")
+    _serves(compose, Exchange("https://localhost:8000", "wss://localhost:8001", trust))
+    compose.sh("docker compose run --rm operator status", last=20)
+    compose.clear()
+    compose.log.section("Both: the profile proxy, and TLS of the exchange's own behind it", "With the same file.")
+    with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_SITE=localhost"):
+        _write_override(compose)
+        compose.up()
+        _serves(compose, _behind_tls(compose))
+        _serves(compose, Exchange("https://localhost:8000", "wss://localhost:8001", trust))
+
+
+def _write_override(compose: Compose) -> None:
     security = (compose.folder / "docs/security.md").read_text()
     [override] = re.findall(r"`docker-compose\.override\.yml`:\n\n```yaml\n(.*?)```", security, re.DOTALL)
     (compose.folder / "docker-compose.override.yml").write_text(override)
@@ -272,12 +318,6 @@ def tls(compose: Compose) -> None:
     folder.mkdir()
     make_certificate(folder)
     compose.log.note("tls/fullchain.pem and tls/privkey.pem are there, and docker-compose.override.yml")
-    compose.up()
-    compose.show()
-    trust = str(folder / "fullchain.pem")
-    _serves(compose, Exchange("https://localhost:8000", "wss://localhost:8001", trust))
-    compose.sh("docker compose run --rm operator status", last=20)
-    compose.clear()
 
 
 def make_certificate(folder: Path) -> None:
