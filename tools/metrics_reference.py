@@ -22,6 +22,7 @@ GROUPS = {
     "Broadcaster": ("broadcaster", "trades", "open_orders", "symbols", "book"),
 }
 """Titles, and how the names below them begin, after `pricetime_`."""
+_NAMES = ("HTTP", "WebSocket")
 _HEAD = """\
 # Metrics
 
@@ -50,7 +51,7 @@ def _rows(beginnings: tuple[str, ...]) -> Iterator[str]:
 
 
 def _cell(metric: Metric) -> str:
-    return f"{metric.help[0].lower()}{metric.help[1:]}" if not metric.help.startswith("HTTP") else metric.help
+    return metric.help if metric.help.startswith(_NAMES) else f"{metric.help[0].lower()}{metric.help[1:]}"
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import httpx
+import nats
 import pytest
 from websockets.asyncio.client import connect
 
@@ -40,6 +41,8 @@ class Observed(NamedTuple):
     """The order that was traced."""
     by_socket: int
     """How many orders went by WebSocket."""
+    over_nats: int
+    """How many requests went over NATS."""
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +64,13 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             yield Observed(stack, collector, prometheus, *asyncio.run(_trade(stack)))
 
 
-async def _trade(stack: Stack) -> tuple[dict[str, Any], int]:
+async def _trade(stack: Stack) -> tuple[dict[str, Any], int, int]:
     """Orders of every kind and way in, for long enough that there are rates.
 
-    Returns one that has a trace, and how many went by WebSocket.
+    Returns one that has a trace, how many went by WebSocket, and how many over NATS.
     """
-    by_socket = 0
+    by_socket = over_nats = 0
+    connection = await nats.connect(stack.nats)
     async with httpx.AsyncClient(base_url=stack.http, trust_env=False) as client, connect(f"{stack.ws}/ws") as socket:
         for number, channel in enumerate(("trades", "book", "orders")):
             symbol = {} if channel == "orders" else {"symbol": "BTC-USD"}
@@ -79,10 +83,13 @@ async def _trade(stack: Stack) -> tuple[dict[str, Any], int]:
             await _some_of_everything(client)
             await socket.send(json.dumps({"op": "place", **_order("buy", "99.90")}))
             by_socket += 1
+            await connection.request("orders.place", json.dumps(_order("buy", "99.80")).encode(), timeout=30)
+            over_nats += 1
         async with connect(f"{stack.ws}/ws/orderbook?symbol=NOPE") as unwelcome:
             assert "unknown_symbol" in str(await unwelcome.recv())
+        await connection.close()
         found: dict[str, Any] = placed.json()
-        return found, by_socket
+        return found, by_socket, over_nats
 
 
 async def _some_of_everything(client: httpx.AsyncClient) -> None:
@@ -167,6 +174,14 @@ def test_what_is_measured_is_what_happened(observed: Observed) -> None:
             "by WebSocket": (
                 one('sum(pricetime_broadcaster_request_seconds_count{operation="place"})'),
                 observed.by_socket,
+            ),
+            "over NATS": (
+                one('sum(pricetime_nats_request_seconds_count{subject="orders.place"})'),
+                observed.over_nats,
+            ),
+            "journal, as nats-server has it": (
+                one('max(pricetime_jetstream_stream_messages{stream="JOURNAL"})'),
+                sequence,
             ),
         }
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

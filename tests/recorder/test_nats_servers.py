@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from recorder import nats_servers as nats_servers_module
@@ -63,7 +64,7 @@ def test_the_largest_streams_are_told_and_their_number_is_bounded() -> None:
 
 
 def _json(content: object) -> bytes:
-    return nats_servers_module.msgspec.json.encode(content)
+    return msgspec.json.encode(content)
 
 
 async def test_where_nobody_reads_metrics_nobody_is_asked() -> None:

@@ -55,9 +55,8 @@ async def test_size_connections_and_transactions(database: str) -> None:
             await connection.execute("select 1 / 0")
         await connection.close()  # what it did is counted by now
         await until(lambda: told(server.measures())["database_bytes"] > found["database_bytes"])
-        for outcome in ("committed", "rolled back"):
-            name = f"transactions_total {outcome}"
-            await until(lambda name=name: told(server.measures())[name] > found[name])
+        names = [f"transactions_total {outcome}" for outcome in ("committed", "rolled back")]
+        await until(lambda: all(told(server.measures())[name] > found[name] for name in names))
 
 
 async def test_an_open_transaction_and_who_waits_for_it(database: str) -> None:
