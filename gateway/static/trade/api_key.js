@@ -1,5 +1,5 @@
 // The visitor's API key, and how requests show it: signed where the browser can do that, so that the secret never leaves
-// the tab; else the key itself is sent. docs/access.md says what is signed. Knows no document.
+// the tab; else the key itself is sent. docs/access.md says what is signed. Without a page.
 
 const FORM = /^pt_([0-9a-f]{12})_([0-9a-f]{64})$/;
 const DATE_STEP_MS = 2_000; // the header Date has whole seconds, and is made once a second
@@ -34,7 +34,7 @@ export class ApiKey {
   /** For a request of REST; `path` with its query. */
   async headers(method, path, body = "") {
     if (!this.signs) return { Authorization: `Bearer ${this.text}` };
-    const { pathname, search } = new URL(path, "http://any.where"); // written as the browser is going to send it
+    const { pathname, search } = new URL(path, "file:///"); // written as the browser is going to send it
     const { timestamp, signature } = await this.#sign(method, pathname + search, body);
     return { "Pricetime-Key": `pt_${this.id}`, "Pricetime-Timestamp": timestamp, "Pricetime-Signature": signature };
   }

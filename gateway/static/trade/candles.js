@@ -11,12 +11,13 @@ import {
 } from "../vendor/lightweight-charts/lightweight-charts.mjs";
 import { byId, setText } from "./dom.js";
 import { drawing } from "./frames.js";
-import { grouped, shortened } from "./decimals.js";
+import { fitted, grouped, trimmed } from "./decimals.js";
 
 const PAGE = 500;
 const UNITS = { s: 1, m: 60, h: 3600, d: 86400 };
 const TRADE_MS = 200;
 const KEPT = 20_000; // a page may be open for days, on candles of a second
+const LABELLED = 6; // own orders, at most; more of them would hide the prices
 const FAR_LEFT = 20; // so many candles from the first one, older ones are asked for
 
 export class Candles {
@@ -155,6 +156,7 @@ export class Candles {
   /** Own resting orders of this symbol, as lines. */
   ownOrders(orders) {
     for (const line of this.#lines.splice(0)) this.#bars.removePriceLine(line);
+    const isLabelled = orders.length <= LABELLED;
     for (const order of orders) {
       const price = order.price ?? order.stop_price;
       if (price === null || this.#lines.length >= 20) continue;
@@ -164,8 +166,10 @@ export class Candles {
           color: order.side === "buy" ? this.#palette.bid : this.#palette.ask,
           lineWidth: 1,
           lineStyle: LineStyle.Dashed,
-          axisLabelVisible: false,
-          title: "",
+          axisLabelVisible: isLabelled,
+          axisLabelColor: this.#palette.raised,
+          axisLabelTextColor: this.#palette.text,
+          title: `${order.side} ${trimmed(order.quantity)}`,
         }),
       );
     }
@@ -174,7 +178,8 @@ export class Candles {
   colors() {
     const style = getComputedStyle(document.body);
     const of = (name) => style.getPropertyValue(`--${name}`).trim();
-    this.#palette = { bid: of("bid"), ask: of("ask"), bidSoft: of("bid-chart"), askSoft: of("ask-chart") };
+    const sides = { bid: of("bid"), ask: of("ask"), bidSoft: of("bid-chart"), askSoft: of("ask-chart") };
+    this.#palette = { ...sides, raised: of("raised"), text: of("text") };
     const line = of("line-soft");
     this.#chart.applyOptions({
       layout: {
@@ -259,11 +264,8 @@ export class Candles {
     const { open, high, low, close, volume } = candle;
     const change = (100 * (Number(close) - Number(open))) / Number(open);
     const figures = [`O ${grouped(open)}`, `H ${grouped(high)}`, `L ${grouped(low)}`, `C ${grouped(close)}`];
-    setText(
-      this.#legend,
-      `${figures.join("  ")}  ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}%  V ${shortened(volume, 3)}`,
-    );
-    this.#legend.dataset.side = change < 0 ? "sell" : "buy";
+    const percent = `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}%`;
+    setText(this.#legend, `${percent}  ${figures.join("  ")}  V ${grouped(fitted(volume, 3, 10))}`);
   }
 }
 

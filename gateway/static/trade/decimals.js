@@ -3,6 +3,8 @@
 
 const PLAIN = /^(\d+)(?:\.(\d*))?$|^\.(\d+)$/;
 
+const LETTERS = ["", "K", "M", "B", "T"];
+
 /** The text is not a decimal number. */
 export class NotDecimal extends Error {}
 
@@ -86,6 +88,18 @@ export function shortened(text, decimals) {
   const cut = decimals === 0 ? text.slice(0, point) : text.slice(0, point + 1 + decimals);
   if (/[1-9]/.test(cut) || !/[1-9]/.test(text)) return cut;
   return `<${"0.".padEnd(decimals + 1, "0")}1`;
+}
+
+/** In so many characters at most, for a column: decimals are cut, then thousands; "12345678.9" as "12.345M". */
+export function fitted(text, decimals, characters) {
+  const cut = shortened(text, decimals);
+  if (cut.length <= characters) return cut;
+  const [whole] = text.split(".");
+  if (whole.length <= characters) return shortened(text, Math.max(0, characters - whole.length - 1));
+  const power = Math.min(LETTERS.length - 1, Math.floor((whole.length - 1) / 3));
+  const before = whole.length - 3 * power;
+  const after = whole.slice(before, Math.max(before, characters - 2));
+  return `${whole.slice(0, before)}${after && "."}${after}${LETTERS[power]}`;
 }
 
 /** Thousands apart, for reading only: "62145.50" as "62,145.50". */

@@ -2,12 +2,14 @@
 
 import { byId, setText } from "./dom.js";
 import { drawing } from "./frames.js";
-import { grouped, shortened } from "./decimals.js";
+import { fitted, grouped } from "./decimals.js";
 
 const DRAW_MS = 300;
 const LEVELS = 200; // of a side are in sight at first
+const FAR = 4; // times as far as half of the levels reach: what lies beyond leaves the rest too little room
 const AXIS = 18; // pixels below for the prices
-const LABELS = 4;
+const LABELS = 4; // from end to end, if there is room
+const CHARACTERS = 10; // of quantities
 
 export class DepthChart {
   constructor() {
@@ -100,8 +102,7 @@ export class DepthChart {
   #view(book, width, height) {
     const { bids, asks } = book;
     const middle = ((bids.prices[0] ?? asks.prices[0]) + (asks.prices[0] ?? bids.prices[0])) / 2;
-    const far = (side) => (side.length === 0 ? 0 : Math.abs(side.prices[Math.min(side.length, LEVELS) - 1] - middle));
-    const reach = Math.max(far(bids), far(asks), 1) / this.#zoom;
+    const reach = Math.max(farthest(bids, middle), farthest(asks, middle), 1) / this.#zoom;
     const found = { middle, reach, width, height, bids: sums(bids, middle, reach), asks: sums(asks, middle, reach) };
     found.most = Math.max(found.bids.at(-1)?.sum ?? 0, found.asks.at(-1)?.sum ?? 0, 1) * 1.1;
     found.x = (ticks) => (width * (ticks - middle + reach)) / (2 * reach);
@@ -137,11 +138,13 @@ export class DepthChart {
     context.fillStyle = this.#colors.text;
     context.font = this.#colors.font;
     context.textBaseline = "bottom";
-    for (let at = 0; at <= LABELS; at++) {
-      const ticks = Math.round(view.middle - view.reach + (2 * view.reach * at) / LABELS);
+    const widest = context.measureText(grouped(tick.format(Math.round(view.middle + view.reach)))).width;
+    const count = Math.max(1, Math.min(LABELS, Math.floor(view.width / (widest + 16)) - 1));
+    for (let at = 0; at <= count; at++) {
+      const ticks = Math.round(view.middle - view.reach + (2 * view.reach * at) / count);
       if (ticks <= 0) continue;
-      context.textAlign = at === 0 ? "left" : at === LABELS ? "right" : "center";
-      context.fillText(grouped(tick.format(ticks)), at === 0 ? 4 : view.x(ticks) - (at === LABELS ? 4 : 0), height - 3);
+      context.textAlign = at === 0 ? "left" : at === count ? "right" : "center";
+      context.fillText(grouped(tick.format(ticks)), at === 0 ? 4 : view.x(ticks) - (at === count ? 4 : 0), height - 3);
     }
     context.strokeStyle = this.#colors.line;
     context.lineWidth = 1;
@@ -152,7 +155,7 @@ export class DepthChart {
   #describe(context, view) {
     const { tick, lot } = this.#book;
     if (this.#pointer === null) {
-      const of = (points) => shortened(lot.format(points.at(-1)?.lots ?? 0n), 3);
+      const of = (points) => quantity(lot, points.at(-1));
       setText(this.#legend, `Bids ${of(view.bids)}  ·  Asks ${of(view.asks)}`);
       return;
     }
@@ -165,8 +168,18 @@ export class DepthChart {
     context.setLineDash([]);
     const side = ticks < view.middle ? "Bids down" : "Asks up";
     const price = grouped(tick.format(BigInt(Math.max(0, Math.round(ticks)))));
-    setText(this.#legend, `${side} to ${price}: ${shortened(lot.format(reached?.lots ?? 0n), 3)}`);
+    setText(this.#legend, `${side} to ${price}: ${quantity(lot, reached)}`);
   }
+}
+
+const quantity = (lot, point) => grouped(fitted(lot.format(point?.lots ?? 0n), 3, CHARACTERS));
+
+/** How far from the middle the levels reach, but for a few that are far away from the others. */
+function farthest(side, middle) {
+  const count = Math.min(side.length, LEVELS);
+  if (count === 0) return 0;
+  const [half, all] = [(count - 1) >> 1, count - 1].map((at) => Math.abs(side.prices[at] - middle));
+  return count < FAR ? all : Math.min(all, FAR * half);
 }
 
 /** The levels in reach, with what there is up to each: exactly as lots, and as a float to draw. */

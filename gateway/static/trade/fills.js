@@ -49,8 +49,8 @@ export class Fills {
       element("td", { class: "time" }, clockTime(trade.executed_at)),
       element("td", { class: "symbol" }, trade.symbol),
       element("td", { class: "side" }, order.side === "buy" ? "Buy" : "Sell"),
-      element("td", { class: "price" }, trade.price),
-      element("td", { class: "quantity" }, trimmed(trade.quantity)),
+      element("td", { class: "price", title: trade.price }, trade.price),
+      element("td", { class: "quantity", title: trade.quantity }, trimmed(trade.quantity)),
       element("td", { class: "role" }, role),
     );
     this.#rows.set(key, row);

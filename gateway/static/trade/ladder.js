@@ -4,12 +4,13 @@
 import { groupings } from "./book.js";
 import { byId, element, setAttribute, setText } from "./dom.js";
 import { drawing } from "./frames.js";
-import { shortened } from "./decimals.js";
+import { fitted } from "./decimals.js";
 
 const ROWS = 100; // of each side
 const HIDDEN_EVERY = 10; // drawings: the rows that nobody sees are brought up to date once a second
 const OVERSCAN = 2;
-const DECIMALS = 4; // of quantities; the rest is in the title
+const DECIMALS = 4; // of quantities; all of them are in the title
+const ROW_CHARACTERS = 29; // of a price and two quantities
 
 export class Ladder {
   /** `onPick({side, price, lots})`: a level was chosen; `lots` all that is to be had up to there, if that was chosen. */
@@ -20,6 +21,7 @@ export class Ladder {
     for (const side of Object.values(this.#sides)) {
       side.pane.addEventListener("click", (event) => this.#clicked(side, event));
       side.pane.addEventListener("keydown", (event) => this.#pressed(side, event));
+      side.pane.addEventListener("pointerover", (event) => this.#explain(side, event));
     }
     this.#grouping.addEventListener("change", () => {
       this.#step = Number(this.#grouping.value);
@@ -36,6 +38,7 @@ export class Ladder {
   #book = null;
   #step = 1;
   #scale = null;
+  #priceCharacters = 0;
   #ownPrices = { ask: new Set(), bid: new Set() };
   #lastPrice = { text: "–", side: null };
 
@@ -78,12 +81,27 @@ export class Ladder {
     const book = this.#book;
     if (book === null) return;
     this.#offerGroupings();
+    this.#fitPrices();
     const rows = { ask: book.rows("ask", this.#step, ROWS), bid: book.rows("bid", this.#step, ROWS) };
     const most = Math.max(...Object.values(rows).map((each) => visibleTotal(each)), 1);
     for (const [name, side] of Object.entries(this.#sides)) {
-      side.draw(rows[name], book, this.#step, most, this.#ownPrices[name]);
+      side.draw(rows[name], book, this.#step, most, this.#ownPrices[name], this.#quantityCharacters);
     }
     this.#drawSpread();
+  }
+
+  /** Prices are never cut: their column, here and in the trades, is as wide as they are, and quantities get the rest. */
+  #fitPrices() {
+    const { tick, bids, asks } = this.#book;
+    const prices = [asks.prices[0], bids.prices[0], 1].filter((each) => each !== undefined).map((each) => tick.format(each));
+    const characters = Math.max(...prices.map((each) => each.length), this.#lastPrice.text.length);
+    if (characters === this.#priceCharacters) return;
+    this.#priceCharacters = characters;
+    document.documentElement.style.setProperty("--price-characters", characters);
+  }
+
+  get #quantityCharacters() {
+    return Math.max(5, Math.min(10, Math.floor((ROW_CHARACTERS - this.#priceCharacters) / 2)));
   }
 
   /** When the order of magnitude of prices is known, or changes. */
@@ -108,7 +126,16 @@ export class Ladder {
     const both = bids.length > 0 && asks.length > 0;
     const width = both ? asks.prices[0] - bids.prices[0] : null;
     setText(this.#spread, width === null ? "–" : tick.format(width));
-    setText(this.#percent, width === null ? "" : ` ${((100 * width) / asks.prices[0]).toFixed(3)}%`);
+    setText(this.#percent, width === null ? "" : ` ${percent(width, asks.prices[0])}`);
+  }
+
+  /** All digits of the level that is pointed at. */
+  #explain(side, event) {
+    const row = event.target.closest("[data-price]");
+    const level = side.levels[side.rows.indexOf(row)];
+    if (level === undefined) return;
+    const { lot } = this.#book;
+    row.title = `${lot.format(level.lots)} at ${row.dataset.price}; ${lot.format(level.total)} up to there`;
   }
 
   #clicked(side, event) {
@@ -136,6 +163,11 @@ export class Ladder {
   }
 }
 
+function percent(width, price) {
+  const share = (100 * width) / price;
+  return share > 0 && share < 0.001 ? "<0.001%" : `${share.toFixed(3)}%`;
+}
+
 /** The bars compare what can be seen at a glance, not a wall far away. */
 function visibleTotal(rows) {
   const last = rows[Math.min(rows.length, 30) - 1];
@@ -157,9 +189,12 @@ class LadderSide {
   #first = 0; // the rows in sight
   #last = ROWS;
   #drawings = 0;
+  #characters = 0;
 
-  draw(levels, book, step, most, own) {
+  draw(levels, book, step, most, own, characters) {
     this.levels = levels;
+    this.#characters = characters;
+    this.pane.classList.toggle("empty", levels.length === 0 && book.lastSequence !== null);
     const all = this.#drawings++ % HIDDEN_EVERY === 0;
     const first = all ? 0 : this.#first;
     const last = all ? ROWS : this.#last;
@@ -186,11 +221,11 @@ class LadderSide {
     }
     if (shown.lots !== lots) {
       shown.lots = lots;
-      shown.size.data = shortened(book.lot.format(lots), DECIMALS);
+      shown.size.data = fitted(book.lot.format(lots), DECIMALS, this.#characters);
     }
     if (shown.sum !== total) {
       shown.sum = total;
-      shown.total.data = shortened(book.lot.format(total), DECIMALS);
+      shown.total.data = fitted(book.lot.format(total), DECIMALS, this.#characters);
     }
     const percent = Math.min(100, Math.round((100 * Number(total)) / most));
     if (shown.percent !== percent) {

@@ -198,6 +198,7 @@ class Page {
     }
     this.ladder.draw();
     this.depth.draw();
+    this.form.bookChanged();
     return true;
   }
 
@@ -303,6 +304,7 @@ class Page {
   /** To a command of ours. The stream says the same, a moment earlier or later. */
   #onAnswer(order, milliseconds) {
     setText(byId("latency"), `${milliseconds.toFixed(milliseconds < 100 ? 1 : 0)} ms`);
+    byId("latency").parentElement.classList.remove("unknown");
     if (order === null) return;
     this.own.told(order);
     for (const trade of order.trades ?? []) this.own.filled(order, trade);

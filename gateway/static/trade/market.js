@@ -63,7 +63,7 @@ export class Market {
     const hours = this.#hours;
     const isKnown = hours.length > 0 && last !== null;
     const change = isKnown ? (100 * (Number(last) - Number(hours[0].open))) / Number(hours[0].open) : null;
-    setText(byId("change-24h"), change === null ? "–" : `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}%`);
+    setText(byId("change-24h"), change === null ? "" : `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}%`);
     setAttribute(byId("change-24h"), "data-side", change === null || change === 0 ? null : change < 0 ? "sell" : "buy");
     const most = (pick, better) =>
       hours.reduce((found, each) => (better(Number(pick(each)), Number(found)) ? pick(each) : found), last);

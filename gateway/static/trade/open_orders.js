@@ -2,7 +2,7 @@
 // what comes in, but for what was filled.
 
 import { trimmed } from "./decimals.js";
-import { byId, clockTime, element, setText } from "./dom.js";
+import { byId, clockTime, element, setAttribute, setText } from "./dom.js";
 import { drawing } from "./frames.js";
 import { checkAmendment } from "./order_rules.js";
 
@@ -33,6 +33,7 @@ export class OpenOrders {
   #empty = byId("open-orders-empty");
   #rows = new Map();
   #orders = [];
+  #isKnown = false;
   #symbol = null;
   #account = () => "";
 
@@ -47,7 +48,7 @@ export class OpenOrders {
   /** Newest first. `isKnown`: it is all of them. */
   show(orders, isKnown) {
     this.#orders = orders;
-    setText(this.#empty, isKnown ? "No open orders" : "Not known yet");
+    this.#isKnown = isKnown;
     this.draw();
   }
 
@@ -63,7 +64,7 @@ export class OpenOrders {
   #draw() {
     const shown = this.#orders.slice(0, SHOWN);
     setText(this.#count, this.#orders.length === 0 ? "" : String(this.#orders.length));
-    this.#empty.hidden = this.#orders.length > 0;
+    this.#tellHowMany();
     byId("cancel-all").disabled = !this.#orders.some((order) => order.symbol === this.#symbol);
     const ids = new Set(shown.map((order) => order.order_id));
     for (const [id, row] of this.#rows) {
@@ -79,6 +80,13 @@ export class OpenOrders {
       if (place !== row.node) this.#body.insertBefore(row.node, place);
       before = row.node;
     }
+  }
+
+  #tellHowMany() {
+    const count = this.#orders.length;
+    this.#empty.hidden = count > 0 && count <= SHOWN;
+    if (count > SHOWN) setText(this.#empty, `The newest ${SHOWN} of ${count} are shown`);
+    else setText(this.#empty, this.#isKnown ? "No open orders" : "Not known yet");
   }
 
   #add(order) {
@@ -181,8 +189,9 @@ class OrderRow {
     setText(type, kindOf(order));
     type.title = describe(order);
     if (this.#inputs !== null) return;
-    setText(price, order.price ?? "market");
-    setText(quantity, quantityOf(order));
+    const filled = order.status === "partially_filled" ? `${trimmed(order.filled_quantity)} filled` : "";
+    setLines(price, order.price ?? "market", waits(order) ? `if ${order.side === "buy" ? "≥" : "≤"} ${order.stop_price}` : "");
+    setLines(quantity, trimmed(order.quantity), filled);
   }
 
   #beginAmending() {
@@ -201,6 +210,7 @@ class OrderRow {
     const prices = [];
     if (waits(order)) prices.push(input("stop_price", "Stop price", order.stop_price));
     if (order.price !== null) prices.push(input("price", "Price", order.price));
+    for (const each of ["price", "quantity"]) this.#cells[each].removeAttribute("title");
     this.#cells.price.replaceChildren(...prices);
     this.#cells.quantity.replaceChildren(input("quantity", "Quantity", trimmed(order.quantity)));
     this.#actions.replaceChildren(this.#save, this.#back);
@@ -250,14 +260,22 @@ class OrderRow {
 
 const waits = (order) => order.stop_price !== null && !order.triggered;
 
+/** A second, smaller line below the first, where there is something to say. All of it is in the title: columns are narrow. */
+function setLines(cell, text, below) {
+  if (cell.firstElementChild?.tagName !== "SPAN") cell.replaceChildren(element("span"), element("small"));
+  setText(cell.firstElementChild, text);
+  setText(cell.lastElementChild, below);
+  setAttribute(cell, "title", `${text} ${below}`.trim());
+}
+
 function kindOf(order) {
-  if (waits(order)) return `Stop ${order.side === "buy" ? "≥" : "≤"} ${order.stop_price}`;
+  const name = waits(order) ? (order.type === "stop" ? "Stop" : "Stop limit") : "Limit";
   const more = [
     order.time_in_force === "GTC" ? null : order.time_in_force,
     order.post_only ? "post-only" : null,
     order.display_quantity === null ? null : "iceberg",
   ].filter((each) => each !== null);
-  return more.length === 0 ? "Limit" : more.join(" ");
+  return more.length === 0 || waits(order) ? [name, ...more].join(" ") : more.join(" ");
 }
 
 /** All of it, for who looks twice. */
@@ -268,9 +286,4 @@ function describe(order) {
   if (order.protection_price !== null) parts.push(`protected at ${order.protection_price}`);
   if (order.expires_at !== null) parts.push(`until ${new Date(order.expires_at).toLocaleString("en-GB")}`);
   return parts.join(", ");
-}
-
-function quantityOf(order) {
-  const quantity = trimmed(order.quantity);
-  return order.status === "partially_filled" ? `${trimmed(order.filled_quantity)} / ${quantity}` : quantity;
 }

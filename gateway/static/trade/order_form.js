@@ -3,11 +3,13 @@
 
 import { grouped, trimmed } from "./decimals.js";
 import { byId, element, setAttribute, setText } from "./dom.js";
+import { drawing } from "./frames.js";
 import { TYPES, checkOrder, closedBecause } from "./order_rules.js";
 import { newClientOrderId } from "./rest.js";
 
 const OPTIONAL = ["price", "quantity", "notional", "stop_price", "display_quantity", "protection_price", "post_only"];
 const TOAST_MS = 5000;
+const ESTIMATE_MS = 300;
 const TEXTS = OPTIONAL.filter((name) => name !== "post_only");
 const TIMES = {
   GTC: "Good till canceled",
@@ -16,6 +18,9 @@ const TIMES = {
   GTD: "Good till date",
   DAY: "Day (UTC)",
 };
+
+/** What is traded and what it is paid with, where the symbol says so. */
+const UNITS = /^(?<base>[A-Za-z0-9]{1,8})[-_](?<quote>[A-Za-z0-9]{1,8})$/;
 
 export class OrderForm {
   /**
@@ -50,6 +55,7 @@ export class OrderForm {
   #message = byId("order-message");
   #estimate = byId("order-estimate");
   #rules = null;
+  #units = { base: "", quote: "" };
   #book = null;
   #touched = new Set();
   #isSending = false;
@@ -64,15 +70,17 @@ export class OrderForm {
       this.#touched.clear();
       this.say("");
     }
-    const [base, quote] = rules.instrument.symbol.split(/[-_]/);
-    for (const unit of this.#form.querySelectorAll("[data-unit=base]")) setText(unit, base);
-    for (const unit of this.#form.querySelectorAll("[data-unit=quote]")) setText(unit, quote ?? "");
+    this.#units = UNITS.exec(rules.instrument.symbol)?.groups ?? { base: "", quote: "" };
+    for (const unit of this.#form.querySelectorAll("[data-unit]")) setText(unit, this.#units[unit.dataset.unit]);
     this.refresh();
   }
 
   set book(book) {
     this.#book = book;
   }
+
+  /** The book has changed, and with it what a market order comes to. */
+  bookChanged = drawing(() => this.#rules && setText(this.#estimate, this.#estimated()), ESTIMATE_MS);
 
   side(side) {
     this.#controls.side.value = side;
@@ -210,8 +218,8 @@ export class OrderForm {
     const values = this.#values();
     const { body } = checkOrder(values, this.#rules, Date.now());
     if (body.quantity === undefined) return "–";
-    const { tick, lot, notional, instrument } = this.#rules;
-    const quote = instrument.symbol.split(/[-_]/)[1] ?? "";
+    const { tick, lot, notional } = this.#rules;
+    const { quote } = this.#units;
     const lots = lot.parse(body.quantity);
     const price = body.price ?? (body.type === "stop" ? body.stop_price : undefined);
     if (price !== undefined) return `${grouped(trimmed(notional.format(tick.parse(price) * lots)))} ${quote}`;

@@ -2,10 +2,11 @@
 
 import { byId, clockTime, element } from "./dom.js";
 import { drawing } from "./frames.js";
-import { shortened } from "./decimals.js";
+import { fitted } from "./decimals.js";
 
 const KEPT = 60;
 const DECIMALS = 4;
+const CHARACTERS = 10;
 
 export class Tape {
   constructor() {
@@ -13,6 +14,7 @@ export class Tape {
   }
 
   #body = byId("tape");
+  #empty = byId("tape-empty");
   #rows = [];
   #trades = []; // newest first
   #drawn = 0; // the newest trade id that is on the screen
@@ -50,6 +52,7 @@ export class Tape {
     const count = fresh < 0 ? this.#trades.length : fresh;
     for (let at = count - 1; at >= 0; at--) this.#prepend(this.#trades[at]);
     this.#isNew = false;
+    this.#empty.hidden = this.#trades.length > 0;
     this.#drawn = this.newest?.trade_id ?? 0;
   }
 
@@ -60,7 +63,7 @@ export class Tape {
     row.dataset.tradeId = trade.trade_id;
     row.dataset.side = trade.taker_side;
     price.textContent = trade.price;
-    quantity.textContent = shortened(trade.quantity, DECIMALS);
+    quantity.textContent = fitted(trade.quantity, DECIMALS, CHARACTERS);
     quantity.title = trade.quantity;
     time.textContent = clockTime(trade.executed_at);
     this.#rows.unshift(row);
