@@ -5,92 +5,48 @@ What it does with a whole exchange is in test_with_an_exchange.py.
 
 import asyncio
 import http
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request, Response
 
 from pricetime_client import AsyncExchange, NoAnswer, Refusal, Stream, mailbox, stream, switchboard
 from pricetime_client.asking import Conversation
 from pricetime_client.calls import Calls
 from pricetime_client.transport import websocket_address
-from pricetime_client.views import Trade
+from pricetime_client.views import Order, Trade
+from tests.support.played_streams import (
+    SECONDS,
+    Played,
+    answered,
+    changed,
+    happened,
+    heartbeat,
+    order,
+    orders,
+    playing_exchange,
+    problem,
+    snapshot,
+    trade,
+    traded,
+)
 
-Json = dict[str, Any]
 T = TypeVar("T")
-SECONDS = 20
-
-
-class Peer:
-    """One connection, as the exchange sees it."""
-
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
-
-    async def hears(self) -> Json:
-        heard: Json = json.loads(await asyncio.wait_for(self._connection.recv(), SECONDS))
-        return heard
-
-    async def says(self, *messages: Json) -> None:
-        for each in messages:
-            await self._connection.send(json.dumps(each))
-
-    async def accepts(self) -> Json:
-        """Hears a subscription, says yes, and tells what was wanted."""
-        asked = await self.hears()
-        assert asked.pop("op") == "subscribe"
-        await self.says({"type": "subscribed", "id": asked["id"], "sequence": 0, "subscription": {}})
-        return asked
-
-    async def hangs_up(self) -> None:
-        await self._connection.close()
-
-
-class Played:
-    """A server; `joined` gives its connections, in order."""
-
-    def __init__(self) -> None:
-        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
-        self.refusals: list[tuple[http.HTTPStatus, Json]] = []
-        """How the next handshakes are answered, before one is let in."""
-        self.headers: list[Json] = []
-        self.server: Server
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/ws"
-
-    async def joined(self) -> Peer:
-        return await asyncio.wait_for(self._peers.get(), SECONDS)
-
-    async def on_connection(self, connection: ServerConnection) -> None:
-        await self._peers.put(Peer(connection))
-        await connection.wait_closed()
-
-    def on_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        self.headers.append(dict(request.headers.raw_items()))
-        if not self.refusals:
-            return None
-        status, problem = self.refusals.pop(0)
-        return connection.respond(status, json.dumps(problem))
 
 
 @pytest.fixture
 async def played() -> AsyncIterator[Played]:
-    playing = Played()
-    async with serve(playing.on_connection, "127.0.0.1", 0, process_request=playing.on_request) as server:
-        playing.server = server
+    async with playing_exchange() as playing:
         yield playing
 
 
 @asynccontextmanager
-async def opened(played: Played, key: str | None = None, patience: float = SECONDS) -> AsyncIterator[Stream]:
-    exchange = AsyncExchange("http://127.0.0.1:1", played.url, key, patience=patience)
+async def opened(
+    played: Played, key: str | None = None, patience: float = SECONDS, timeout: float = SECONDS
+) -> AsyncIterator[Stream]:
+    exchange = AsyncExchange("http://127.0.0.1:1", played.url, key, account="anna", patience=patience, timeout=timeout)
     async with exchange, exchange.stream() as found:
         yield found
 
@@ -106,65 +62,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes back at once, and there is no history to be asked."""
     monkeypatch.setattr(switchboard, "_FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(Calls, "last_trade", lambda _: saying(None))
-
-
-def trade(sequence: int, symbol: str = "A") -> Json:
-    return {
-        "trade_id": sequence, "symbol": symbol, "price": "1.50", "quantity": "2", "taker_side": "buy",
-        "maker_order_id": 1, "taker_order_id": 2, "executed_at": "2026-01-01T00:00:00.000000Z", "sequence": sequence,
-    }  # fmt: skip
-
-
-def traded(sequence: int, symbol: str = "A") -> Json:
-    return {"channel": "trades", "type": "update", "trade": trade(sequence, symbol)}
-
-
-def snapshot(last: int, *bids: tuple[str, str], symbol: str = "A") -> Json:
-    return {
-        "channel": "book", "type": "snapshot", "symbol": symbol, "levels": None, "last_sequence": last, "bids": bids,
-        "asks": [],
-    }  # fmt: skip
-
-
-def changed(first: int, *bids: tuple[str, str], symbol: str = "A") -> Json:
-    return {
-        "channel": "book", "type": "change", "symbol": symbol, "levels": None, "first_sequence": first,
-        "last_sequence": first, "bids": bids, "asks": [],
-    }  # fmt: skip
-
-
-def order(order_id: int, account: str = "anna") -> Json:
-    return {
-        "order_id": order_id, "client_order_id": None, "account": account, "symbol": "A", "side": "buy",
-        "type": "limit", "time_in_force": "GTC", "post_only": False, "price": "1.00", "quantity": "2",
-        "filled_quantity": "0", "remaining_quantity": "2", "average_price": None, "status": "open", "reason": None,
-        "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "sequence": 3,
-    }  # fmt: skip
-
-
-def orders(sequence: int, *open_orders: Json, more: bool = False) -> Json:
-    return {
-        "channel": "orders", "type": "snapshot", "sequence": sequence, "accounts": ["anna"], "orders": open_orders,
-        "more": more,
-    }  # fmt: skip
-
-
-def happened(sequence: int, index: int) -> Json:
-    return {
-        "channel": "orders", "type": "update", "sequence": sequence, "index": index, "event": "accepted",
-        "order": order(sequence), "trade": None, "priority_kept": None,
-    }  # fmt: skip
-
-
-def heartbeat(sequence: int) -> Json:
-    return {"type": "heartbeat", "time": "2026-01-01T00:00:00Z", "sequence": sequence}
-
-
-def problem(code: str, status: int, **more: Any) -> Json:
-    return {
-        "type": "error",
-        "problem": {"type": "", "title": "", "status": status, "detail": "No.", "code": code},
-    } | more
 
 
 async def within(awaited: Awaitable[Any]) -> Any:
@@ -425,6 +322,151 @@ async def test_who_could_not_keep_up_goes_on_where_it_was(played: Played) -> Non
         await peer.hangs_up()
         assert (await (await played.joined()).accepts())["after"] == 3
         await within(streams_of)
+
+
+# Orders
+
+
+def placing(streams: Stream, **fields: Any) -> asyncio.Task[Order]:
+    return asyncio.create_task(streams.place(symbol="A", side="buy", price="1.00", quantity=2, **fields))
+
+
+async def test_an_order_is_said_and_answered_while_messages_come(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        trades = streams.subscribe("trades", after=0)
+        await peer.accepts()
+        first, second = placing(streams, client_order_id="one"), placing(streams, account="ben", client_order_id="two")
+        asked = [await peer.hears() for _ in range(2)]
+        assert asked[0] == {
+            "id": 2, "op": "place", "client_order_id": "one", "account": "anna", "symbol": "A", "side": "buy",
+            "price": "1.00", "quantity": 2,
+        }  # fmt: skip
+        assert asked[1]["account"] == "ben"
+        await peer.says(
+            answered(asked[1], "placed", order=order(12)), traded(1), answered(asked[0], "placed", order=order(11))
+        )
+        assert [(await within(first)).order_id, (await within(second)).order_id] == [11, 12]
+        assert (await within(anext(trades))).trade.sequence == 1
+
+
+async def test_an_order_without_a_name_is_given_one_that_stays(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        wanted = placing(streams)
+        first = await peer.hears()
+        await peer.hangs_up()
+        peer = await played.joined()
+        again = await peer.hears()
+        assert len(first["client_order_id"]) == 24
+        assert again.pop("id") > first.pop("id")
+        assert again == first
+        await peer.says(answered({"id": 2}, "placed", order=order(11)))
+        assert (await within(wanted)).order_id == 11
+
+
+async def test_what_is_not_answered_is_said_again_and_late_answers_are_passed_over(played: Played) -> None:
+    async with opened(played, timeout=0.05) as streams:
+        peer = await played.joined()
+        wanted = asyncio.create_task(streams.cancel("mine"))
+        first, second = await peer.hears(), await peer.hears()
+        assert (first["op"], first["client_order_id"], first["account"]) == ("cancel", "mine", "anna")
+        assert second["id"] > first["id"]
+        await peer.says(answered(first, "canceled", order=order(10)))
+        while not wanted.done():
+            await peer.says(answered(second, "canceled", order=order(11)))
+            hears = asyncio.create_task(peer.hears())
+            await asyncio.wait((wanted, hears), return_when=asyncio.FIRST_COMPLETED)
+            if hears.done():
+                second = await hears
+            hears.cancel()
+            await asyncio.gather(hears, return_exceptions=True)
+        assert (await wanted).order_id == 11
+
+
+async def test_what_was_refused_for_now_is_said_again_when_it_was_asked_to(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("pricetime_client.async_exchange.spread", lambda pause: pauses.append(pause.seconds) or 0.0)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        wanted = placing(streams)
+        later = problem("overloaded", 503)
+        later["problem"]["retry_after"] = 3
+        await peer.says({**later, "id": (await peer.hears())["id"]})
+        await peer.says(answered(await peer.hears(), "placed", order=order(11)))
+        assert (await within(wanted)).order_id == 11
+    assert pauses == [3.0]
+
+
+async def test_a_refused_order_is_a_refusal(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        wanted = placing(streams)
+        await peer.says(problem("off_tick", 422, id=(await peer.hears())["id"]))
+        with pytest.raises(Refusal, match="off_tick: No") as refused:
+            await within(wanted)
+        assert refused.value.status == 422
+
+
+async def test_an_order_that_is_out_when_the_stream_ends_is_unknown(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        wanted = placing(streams, client_order_id="mine")
+        await peer.hears()
+        await peer.says(problem("key_ended", 401))
+        with pytest.raises(NoAnswer, match="place over WebSocket, which may have been carried out") as ended:
+            await within(wanted)
+        assert (ended.value.unknown, ended.value.client_order_id) == (True, "mine")
+        with pytest.raises(NoAnswer, match="key_ended") as ended:
+            await within(placing(streams))
+        assert not ended.value.unknown
+
+
+async def test_orders_go_with_every_connection_once_that_was_wanted(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        wanted = asyncio.create_task(streams.cancel_on_disconnect())
+        asked = await peer.hears()
+        assert asked == {"id": 1, "op": "cancel_on_disconnect", "enabled": True}
+        await peer.says({"id": 1, "type": "cancel_on_disconnect", "enabled": True})
+        await within(wanted)
+        trades = streams.subscribe("trades", after=0)
+        await peer.accepts()
+        await peer.hangs_up()
+        peer = await played.joined()
+        assert await peer.hears() == {"id": 0, "op": "cancel_on_disconnect", "enabled": True}
+        await peer.accepts()
+        await peer.says(problem("forbidden", 403, id=0))
+        with pytest.raises(Refusal, match="forbidden"):
+            await within(anext(trades))
+
+
+async def test_who_may_not_have_orders_go_is_told(played: Played) -> None:
+    async with opened(played) as streams:
+        peer = await played.joined()
+        wanted = asyncio.create_task(streams.cancel_on_disconnect())
+        await peer.says(problem("forbidden", 403, id=(await peer.hears())["id"]))
+        with pytest.raises(Refusal, match="forbidden"):
+            await within(wanted)
+        trades = streams.subscribe("trades", after=0)
+        await peer.accepts()
+        await peer.hangs_up()
+        assert (await (await played.joined()).accepts())["channel"] == "trades"
+        await within(trades)
+
+
+async def test_the_pause_that_was_asked_for_is_made(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switchboard, "_FIRST_PAUSE_SECONDS", 1000.0)
+    async with opened(played) as streams:
+        peer = await played.joined()
+        held = streams.subscribe("trades", after=0)
+        await peer.accepts()
+        await peer.says(heartbeat(1), {"type": "going_away", "reconnect_after_ms": 1, "sequence": 9}, heartbeat(2))
+        await peer.hangs_up()
+        await (await played.joined()).accepts()
+        await within(held)
 
 
 # Silence

@@ -17,7 +17,7 @@ from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
 
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")
