@@ -25,7 +25,7 @@ up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 
 	@$(BIN)/pricetime up $(ARGS)
 
 test: $(READY) node prometheus ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY) prometheus ## format, lint, strict types, known vulnerabilities of dependencies, fast tests
 	$(BIN)/ruff format --check .
@@ -65,9 +65,10 @@ tutorial: $(READY) ## paste the tutorial as somebody who has nothing yet: an emp
 audit: $(READY) ## known vulnerabilities of dependencies (ARGS="--advisories FOLDER" where PyPI cannot be asked)
 	@$(BIN)/python -m tools.audit $(ARGS)
 
-prove: $(READY) ## a million commands and more, engine and reference compared after each
+prove: $(READY) ## a million commands and more, engine and reference compared after each; ten minutes of made-up requests
 	PRICETIME_FLOW_COMMANDS=24000 PRICETIME_FLOW_EXAMPLES=5000 \
 	  $(BIN)/python -m pytest tests/matcher/test_engine_against_reference.py -q --timeout 3600
+	PRICETIME_DOCUMENT_SECONDS=400 $(BIN)/python -m pytest tests/gateway/test_schemathesis.py -q --timeout 3600
 
 bench: $(READY) ## measure, each figure beside its floor; writes tables, JSON and pictures into docs/benchmarks (ARGS=)
 	$(BIN)/python -m bench --write $(ARGS)

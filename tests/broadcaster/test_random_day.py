@@ -41,8 +41,8 @@ DAY = Profile(
     spread=30,
     most_orders=120,
 )
-REQUESTS, COMMANDS_PER_REQUEST = 600, 20
-RESTARTS = 4
+REQUESTS, COMMANDS_PER_REQUEST = 500, 20
+RESTARTS = 3
 PART = REQUESTS // (RESTARTS + 2)
 """So many requests between two restarts, twice as many before the first one."""
 

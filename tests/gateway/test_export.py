@@ -1,4 +1,4 @@
-"""A million rows through the gateway: in constant memory, at the client's pace, and nothing is left of who has gone."""
+"""Many rows through the gateway: in constant memory, at the client's pace, and nothing is left of who has gone."""
 
 import asyncio
 import socket
@@ -19,8 +19,8 @@ from tests.support.servers import NatsServer, PostgresServer, start_postgres, te
 
 pytestmark = pytest.mark.stack
 
-ROWS = 1_000_000
-CSV_BYTES = 60_000_000
+ROWS = 400_000
+CSV_BYTES = 60 * ROWS
 """At least so large is an export of all of them."""
 MEBIBYTE = 1024 * 1024
 
@@ -44,7 +44,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="module")
-def million(postgres_server: PostgresServer) -> Iterator[str]:
+def many(postgres_server: PostgresServer) -> Iterator[str]:
     with postgres_server.fresh_database() as url:
         asyncio.run(_fill(url))
         yield url
@@ -58,15 +58,15 @@ async def _fill(url: str) -> None:
 
 
 @pytest.fixture
-async def gateway(module_nats_server: NatsServer, million: str) -> AsyncIterator[Gateway]:
-    async with running_gateway(module_nats_server.url, million) as running:
+async def gateway(module_nats_server: NatsServer, many: str) -> AsyncIterator[Gateway]:
+    async with running_gateway(module_nats_server.url, many) as running:
         await running.matcher.record()
         yield running
 
 
 @pytest.fixture
-async def admin(million: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(million)
+async def admin(many: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(many)
     yield connection
     await connection.close()
 
@@ -111,10 +111,10 @@ async def until_exporting(admin: asyncpg.Connection, count: int, waiting_for: st
             await asyncio.sleep(0.02)
 
 
-def test_the_memory_does_not_grow_with_the_rows(module_nats_server: NatsServer, million: str, tmp_path: Path) -> None:
+def test_the_memory_does_not_grow_with_the_rows(module_nats_server: NatsServer, many: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url, fd = f"http://127.0.0.1:{listener.getsockname()[1]}", listener.fileno()
-        process = start(module_nats_server.url, tmp_path / "log", inherited=fd, http_fd=fd, postgres_url=million)
+        process = start(module_nats_server.url, tmp_path / "log", inherited=fd, http_fd=fd, postgres_url=many)
         try:
             assert wait_until(lambda: is_live(url))
             assert _export(url, "csv&to=2025-01-01T00:00:01Z") == (999 + 1, 999)

@@ -104,7 +104,7 @@ async def tables(database: str) -> Tables:
         await connection.close()
 
 
-async def until_recorded(database: str, sequence: int, seconds: float = 60) -> None:
+async def until_recorded(database: str, sequence: int, seconds: float = 200) -> None:
     """Wait for Postgres's position, through outages of Postgres as well."""
     async with asyncio.timeout(seconds):
         await _until(lambda: _has_recorded(database, sequence))

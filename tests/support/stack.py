@@ -115,6 +115,16 @@ class Stack:
             stop(self.process, self._program)
             self.process = None
 
+    def end(self) -> None:
+        """kill -9 of `pricetime up`, which takes all below it along: quicker than `stop`, for data that is given up."""
+        if self.process is None:
+            return
+        everything = self.processes() if self.process.poll() is None else []
+        self.process.kill()
+        self.process.wait()
+        psutil.wait_procs(everything, 60)
+        self.process = None
+
     def kill(self, part: str) -> int:
         """kill -9 of one part. Returns the process id that it had."""
         pid = self.pids[part]
@@ -148,7 +158,7 @@ def running_stack(
             stack.start()
             yield stack
         finally:
-            stack.stop()
+            stack.end()
         assert stack.violations == [], "a service lacks a right that it needs: nats/accounts.conf"
 
 
