@@ -82,9 +82,11 @@ async def serving(*, counter: bool = True, **settings: Any) -> AsyncIterator[Ser
     server = create_server(application, tls=server_context(given), limits=limits(given))
     listening = socket.create_server(("127.0.0.1", 0))
     running = asyncio.create_task(server.serve(sockets=[listening]))
-    yield Served(listening.getsockname()[1], door, application)
-    server.should_exit = True
-    await running
+    try:
+        yield Served(listening.getsockname()[1], door, application)
+    finally:
+        server.should_exit = True
+        await running
 
 
 @pytest.mark.parametrize("path", PATHS)

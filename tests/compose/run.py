@@ -3,8 +3,8 @@
     python -m tests.compose.run [--lab DIR] [--write] [--only NAME,NAME]
 
 Needs root, debootstrap, Chromium, ten minutes and 7 GB below DIR (default: /tmp/pricetime-compose), where what is made
-the first time is kept for the next. What is tried is what is committed. With --write, the log becomes
-docs/compose-run.md.
+the first time is kept for the next. What is tried is what is committed. The log is
+DIR/log.md; with --write it becomes docs/compose-run.md, too.
 """
 
 import argparse
@@ -71,10 +71,10 @@ def _inside(arguments: argparse.Namespace) -> int:
             for name in arguments.only.split(","):
                 SCENARIOS[name](compose)
         except Exception:
-            (lab.folder / "log.md").write_text(log.page)
             _say(compose.state())
             raise
         finally:
+            (lab.folder / "log.md").write_text(log.page)
             compose.clear()
     if arguments.write:
         PAGE.write_text(log.page)

@@ -242,7 +242,8 @@ def proxy(compose: Compose) -> None:
     compose.log.section("The same with TLS", "For localhost Caddy has an authority of its own.")
     with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_SITE=localhost"):
         compose.up()
-        _serves(compose, _behind_tls(compose))
+        exchange = _behind_tls(compose)
+        _serves(compose, exchange)
         plain = Exchange("http://localhost").get("/")
         expect(plain.status_code == 308, "to be sent to https", plain.status_code)
         compose.log.note(f"GET http://localhost/: {plain.status_code}, {plain.headers['location']}")
