@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pricetime_client import AsyncExchange
+from pricetime_client import AsyncExchange, Stream
 from tests.support.stack import Stack
 
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 SAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-SAID = ["open", "True", "off_tick -", "100.00 1.00000000", "live"]
+SAID = ["open", "True", "off_tick -", "100.00 1.00000000", "Canceled(canceled=4, ", "100.00 live", "live"]
 """What the samples print, one after the other."""
 
 
@@ -24,7 +24,7 @@ def test_every_sample_is_expected_to_say_something() -> None:
 
 @pytest.mark.stack
 def test_the_samples_run(stack: Stack) -> None:
-    """One after the other in one process of their own, as starting five would take longer than all they do."""
+    """One after the other in one process of their own, as starting seven would take longer than all they do."""
     program = "\nprint('----')\n".join(SAMPLES).replace("http://127.0.0.1:8000", stack.http)
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     command = [sys.executable, "-P", "-c", program]
@@ -35,6 +35,12 @@ def test_the_samples_run(stack: Stack) -> None:
         assert expected in printed
 
 
-@pytest.mark.parametrize("name", [name for name, _ in inspect.getmembers(AsyncExchange, inspect.isfunction)])
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {name for kind in (AsyncExchange, Stream) for name, _ in inspect.getmembers(kind, inspect.isfunction)}
+        - {"was_read", "tidy"}
+    ),
+)
 def test_every_method_is_named(name: str) -> None:
     assert name[0] == "_" or name == "close" or f"`{name}`" in PAGE
