@@ -5,6 +5,7 @@ no room from the rest: trading, reading, and requests to be stored for later. Ca
 other orders, as in the matcher: getting out must work when getting in does not. docs/decisions/0027.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -57,6 +58,8 @@ class Admission:
             Kind.READ: (reading, room),
             Kind.DEFERRED: (storing, room),
         }
+        self.on_leave: Callable[[], None] | None = None
+        """Is called whenever some of the room for trading has been given back."""
         self._window_began = 0.0
         self._seconds = 1
         self._turn = 0
@@ -84,6 +87,8 @@ class Admission:
         pool = self._places[kind][0]
         pool.at_work -= weight
         pool.finished += 1
+        if self.on_leave is not None and pool is self.pools[0]:
+            self.on_leave()
 
     def retry_after(self, now: float) -> int:
         """In how many seconds one who is refused now should come again; `now` is in seconds.

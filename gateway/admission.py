@@ -1,9 +1,11 @@
 """Where REST requests are let in or refused: in the HTTP protocol, before anything is done for them.
 
 A refusal has to cost much less than an order, or refusing is what an overloaded gateway would spend its time on. So it
-is made here, below ASGI: no task, no routing, no keys looked up, and bytes that are made once in a second.
+is made here, below ASGI: no task, no routing, no keys looked up, and bytes that are made once in a second. Orders wait
+for room a moment before that (gateway/waiting.py).
 """
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -15,7 +17,11 @@ from entry.admission import Admission, Kind, overloaded, weight_of
 from gateway.answer_writer import AnswerWriter, Heads
 from gateway.deferred_commands import prefers_async
 from gateway.http import problem_answer
+from gateway.waiting import WaitingLine
 from runtime.server import HttpConnection
+
+ARRIVED = "pricetime.arrived"
+"""Where an order that has waited for room has, in its ASGI scope, the moment at which it came."""
 
 _HEALTH = "/health/"
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -30,22 +36,40 @@ class AdmittingProtocol(HttpConnection):
     """
 
     admission: Admission
+    line: WaitingLine
     refusals: "Refusals"
     heads: Heads
     _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
     _is_receiving = False
     _is_within_request = False
+    _waiting_since: float | None = None
+    _unparsed: bytes | None = None
+    """The order that waits, if it came whole."""
 
     def data_received(self, data: bytes) -> None:
-        """In an overload most of what comes is one whole order after the other: those are not even parsed."""
-        if not self.admission.has_room(Kind.ORDER) and self._is_idle and is_one_order(data):
-            self._refuse_one()
+        """In an overload most of what comes is one whole order after the other: those wait, or go, unparsed."""
+        if self._waiting_since is not None:
+            self._parse_what_waits()  # the client does not wait for its answer; uvicorn knows what to do with that
+        elif self.line.is_needed and self._is_idle and is_one_order(data):
+            self._wait_or_refuse(data)
             return
+        self._parse(data)
+        if self._begun is not None and self._waiting_since is None:
+            self._judge()
+
+    def shutdown(self) -> None:
+        self._parse_what_waits()  # so that it is answered before the connection ends
+        super().shutdown()
+
+    def _parse(self, data: bytes) -> None:
         self._is_receiving = True
         super().data_received(data)
         self._is_receiving = False
-        if self._begun is not None:
-            self._judge()
+
+    def _parse_what_waits(self) -> None:
+        unparsed, self._unparsed = self._unparsed, None
+        if unparsed is not None:
+            self._parse(unparsed)
 
     @property
     def _is_idle(self) -> bool:
@@ -60,6 +84,35 @@ class AdmittingProtocol(HttpConnection):
         self._is_within_request = False
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves that out once there was an answer
+
+    def _wait_or_refuse(self, data: bytes) -> None:
+        if self.line.join(self._on_turn, len(data)):
+            self._waiting_since, self._unparsed = time.perf_counter(), data
+            self._unset_keepalive_if_required()
+        else:
+            self._refuse_one()
+
+    def _on_turn(self, has_room: bool) -> None:
+        """The end of waiting."""
+        since, self._waiting_since = self._waiting_since, None
+        if self.transport.is_closing():
+            self._begun = self._unparsed = None
+            return
+        if self._unparsed is not None and not has_room:
+            self._unparsed = None
+            self._refuse_one()
+            return
+        self._parse_what_waits()
+        if self._begun is None:  # it could not be read, and that was answered
+            return
+        (cycle, app), self._begun = self._begun, None
+        if has_room:
+            scope: Any = cycle.scope
+            scope[ARRIVED] = since
+            self._let_in(cycle, app, Kind.ORDER)
+        else:
+            self.admission.refuse(Kind.ORDER)
+            self._refuse(cycle)
 
     def _refuse_one(self) -> None:
         if self.transport.is_closing():
@@ -87,13 +140,17 @@ class AdmittingProtocol(HttpConnection):
         if kind is None:
             super()._start_asgi_task(cycle, app)
         elif cycle.more_body:
-            super()._start_asgi_task(cycle, _entering_later(app, self.admission, kind))
-        elif self.admission.enter(kind, weight := weight_of(len(cycle.body))):
-            super()._start_asgi_task(
-                cycle, _leaving(app, self.admission, kind, weight, AnswerWriter(cycle, self.heads))
-            )
+            super()._start_asgi_task(cycle, _entering_later(app, self.admission, self.line, kind))
+        elif kind is Kind.ORDER and self.line.is_needed and self.line.join(self._on_turn, len(cycle.body)):
+            self._waiting_since, self._begun = time.perf_counter(), (cycle, app)
         else:
+            self._let_in(cycle, app, kind)
+
+    def _let_in(self, cycle: RequestResponseCycle, app: ASGI3Application, kind: Kind) -> None:
+        if not self.admission.enter(kind, weight := weight_of(len(cycle.body))):
             self._refuse(cycle)
+            return
+        super()._start_asgi_task(cycle, _leaving(app, self.admission, kind, weight, AnswerWriter(cycle, self.heads)))
 
     def _refuse(self, cycle: RequestResponseCycle) -> None:
         if self.flow.write_paused:
@@ -128,9 +185,9 @@ class Refusals:
         return found
 
 
-def admitting(admission: Admission) -> type[AdmittingProtocol]:
+def admitting(admission: Admission, line: WaitingLine) -> type[AdmittingProtocol]:
     """The protocol for one server."""
-    attributes = {"admission": admission, "refusals": Refusals(), "heads": Heads()}
+    attributes = {"admission": admission, "line": line, "refusals": Refusals(), "heads": Heads()}
     return type("Admitting", (AdmittingProtocol,), attributes)
 
 
@@ -176,29 +233,62 @@ def _leaving(
     return carry_out
 
 
-def _entering_later(app: ASGI3Application, admission: Admission, kind: Kind) -> ASGI3Application:
+def _entering_later(app: ASGI3Application, admission: Admission, line: WaitingLine, kind: Kind) -> ASGI3Application:
     """Lets the request in at the end of its body: until then its sender is at work, not we."""
 
     async def carry_out(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        size, weight = 0, 0
+        size, place = 0, _Place(admission, line, kind)
 
         async def receive_and_enter() -> Any:
-            nonlocal size, weight
+            nonlocal size
             message: Any = await receive()
             size += len(message.get("body", b""))
-            if not weight and not message.get("more_body", False):
-                if not admission.enter(kind, weight_of(size)):
-                    raise overloaded(admission.retry_after(time.monotonic()))
-                weight = weight_of(size)
+            if not place.weight and not message.get("more_body", False) and not await place.taken(size):
+                raise overloaded(admission.retry_after(time.monotonic()))
             return message
 
         try:
             await app(scope, receive_and_enter, send)
         finally:
-            if weight:
-                admission.leave(kind, weight)
+            place.leave()
 
     return carry_out
+
+
+class _Place:
+    """Of one request among those at work."""
+
+    def __init__(self, admission: Admission, line: WaitingLine, kind: Kind) -> None:
+        self._admission = admission
+        self._line = line
+        self._kind = kind
+        self._turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.weight = 0
+        """0 as long as it has none."""
+
+    async def taken(self, size: int) -> bool:
+        """Whether it is let in, perhaps after some waiting."""
+        weight = weight_of(size)
+        is_order = self._kind is Kind.ORDER
+        if is_order and self._line.is_needed and self._line.join(lambda room: self._on_turn(room, weight), size):
+            return await self._turn
+        return self._enter(weight)
+
+    def _on_turn(self, has_room: bool, weight: int) -> None:
+        if self._turn.done():  # nobody waits any more: the connection has ended
+            return
+        if not has_room:
+            self._admission.refuse(self._kind)
+        self._turn.set_result(has_room and self._enter(weight))
+
+    def _enter(self, weight: int) -> bool:
+        if self._admission.enter(self._kind, weight):
+            self.weight = weight
+        return self.weight > 0
+
+    def leave(self) -> None:
+        if self.weight:
+            self._admission.leave(self._kind, self.weight)
 
 
 def _response(seconds: int, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:

@@ -64,6 +64,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_requests_in_flight: int
     """That one gateway works on at once, of a kind: orders, reads, requests to be stored; a batch counts as several.
     Cancelations have a quarter more. Beyond it the exchange answers overloaded."""
+    order_wait_seconds: float
+    """How long an order waits for that before it is refused as overloaded; 0: not at all."""
     websocket_subscriptions: int
     """Of one connection."""
     websocket_requests_per_second: int
@@ -100,6 +102,7 @@ def limits(settings: Settings) -> Limits:
         max_connections_per_address=settings.connections_per_address,
         request_seconds=settings.request_seconds,
         max_requests_in_flight=settings.requests_in_flight,
+        order_wait_seconds=settings.order_wait_seconds,
         websocket_subscriptions=settings.ws_subscriptions,
         websocket_requests_per_second=settings.ws_requests_per_second,
         command_timeout_seconds=settings.command_timeout_seconds,

@@ -12,7 +12,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 from uvicorn._types import ASGISendEvent
 
-from gateway.admission import kind_of
+from gateway.admission import ARRIVED, kind_of
 from gateway.answer_writer import AnswerWriter
 from gateway.http import Headers, HttpAnswer, address_of, header
 from runtime import metrics
@@ -97,7 +97,7 @@ class Observed:
         self._logs = logs
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        started, noted = time.perf_counter(), _Noted()
+        started, noted = scope.get(ARRIVED) or time.perf_counter(), _Noted()
         noting: Any = _NotingWriter(send, noted) if type(send) is AnswerWriter else _noting(send, noted)
         found = kind_of(scope)
         kind = "health" if found is None else found.value

@@ -38,6 +38,7 @@ from gateway.routes import Route, health_routes, read_routes
 from gateway.security import Security, headers
 from gateway.server import address, create_server, limits, serve
 from gateway.site import site_routes
+from gateway.waiting import WaitingLine
 from runtime import metrics
 from runtime.connection import close, connect, watch
 from runtime.intake import connect_intake, watch_intake
@@ -120,7 +121,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, shown: Exposition, tra
         await answer_people(intake, exchange, admission)
         position.tell(await reads.latest_sequence() or 0)
         log.info("serving on %s", address(listener, tls))
-        protocol = admitting(admission)
+        protocol = admitting(admission, WaitingLine(admission, settings.order_wait_seconds))
         server = create_server(observed, protocol, tls=tls, limits=limits(settings), headers=headers(settings))
         shown.add(lambda: [metrics.GATEWAY_CONNECTIONS.of(len(server.server_state.connections))])
         ways_in = (serve(server, listener, stop), deferral.run(), watch_intake(intake))

@@ -92,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 500
     """How many requests of a kind (orders, reads, requests to be stored) a gateway works on at once, and how many
     orders a broadcaster; cancelations have a quarter more. Beyond it they are refused as overloaded."""
-    order_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.1
+    order_wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.25
     """How long an order by REST waits for room before it is refused; 0: it is refused at once."""
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1

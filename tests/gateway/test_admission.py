@@ -1,4 +1,7 @@
-"""A gateway with room for two of each kind, and a matcher that is away: so what is let in stays."""
+"""A gateway with room for two of each kind, and a matcher that is away: so what is let in stays.
+
+Nobody waits for room here, so that it is known who gets in; how orders wait for it is in test_waiting.py.
+"""
 
 import asyncio
 import json
@@ -94,7 +97,12 @@ def test_kinds(method: str, path: str, prefer: bytes, kind: str | None) -> None:
 
 @pytest.fixture
 async def gateway(module_nats_server: NatsServer) -> AsyncIterator[Gateway]:
-    settings = {"requests_in_flight": ROOM, "command_timeout_seconds": 30.0, "command_retry_seconds": 0.1}
+    settings = {
+        "requests_in_flight": ROOM,
+        "command_timeout_seconds": 30.0,
+        "command_retry_seconds": 0.1,
+        "order_wait_seconds": 0,
+    }
     async with running_gateway(module_nats_server.url, **settings) as running:
         await running.has_its_streams()
         await running.placed()
@@ -128,7 +136,7 @@ async def exchanged(gateway: Gateway, data: bytes, answers: int = 1) -> bytes:
     try:
         writer.write(data)
         while received.count(b"HTTP/1.1 ") < answers or not received.endswith(b"}"):
-            more = await asyncio.wait_for(reader.read(65536), 10)
+            more = await asyncio.wait_for(reader.read(65536), 60)
             if not more:
                 break
             received += more
@@ -157,7 +165,12 @@ async def test_room_that_is_left_is_given_again(gateway: Gateway) -> None:
 
 
 async def test_getting_out_works_where_getting_in_does_not(module_nats_server: NatsServer) -> None:
-    settings = {"requests_in_flight": 4, "command_timeout_seconds": 30.0, "command_retry_seconds": 0.1}
+    settings = {
+        "requests_in_flight": 4,
+        "command_timeout_seconds": 30.0,
+        "command_retry_seconds": 0.1,
+        "order_wait_seconds": 0,
+    }
     async with running_gateway(module_nats_server.url, **settings) as gateway:
         order_id = (await gateway.placed())["order_id"]
         await gateway.matcher.go_away()
@@ -221,7 +234,7 @@ async def test_half_a_request_keeps_nobody_out(gateway: Gateway) -> None:
     assert [(await gateway.place()).status_code for _ in range(3)] == [201] * 3
     for reader, writer in writers:
         writer.write(BODY[-1:])
-        assert b"201 Created" in await asyncio.wait_for(reader.readline(), 10)
+        assert b"201 Created" in await asyncio.wait_for(reader.readline(), 60)
         writer.close()
 
 
@@ -234,7 +247,7 @@ async def test_a_request_in_two_pieces_is_refused_as_well(full: Gateway, split: 
             await writer.drain()
             await full.http.get("/health/live")  # what was sent has been read before this is answered
             writer.write(with_length()[split:])
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
             assert head.startswith(b"HTTP/1.1 503 ")
             content = await reader.readexactly(int(httpx_headers(head)["content-length"]))
             assert json.loads(content)["code"] == "overloaded"
@@ -249,8 +262,13 @@ def httpx_headers(head: bytes) -> httpx.Headers:
 
 async def test_whoever_was_answered_is_not_taken_for_slow(module_nats_server: NatsServer) -> None:
     """The connection of one who does not finish a request is ended; that of one who was answered before is not."""
-    settings = {"requests_in_flight": 1, "command_timeout_seconds": 30.0, "command_retry_seconds": 0.1}
-    settings["request_seconds"] = 0.2
+    settings = {
+        "requests_in_flight": 1,
+        "command_timeout_seconds": 30.0,
+        "command_retry_seconds": 0.1,
+        "order_wait_seconds": 0,
+    }
+    settings["request_seconds"] = 1.0
     async with running_gateway(module_nats_server.url, **settings) as gateway:
         await gateway.placed()
         await gateway.matcher.go_away()
@@ -264,7 +282,7 @@ async def test_whoever_was_answered_is_not_taken_for_slow(module_nats_server: Na
             await gateway.http.get("/health/live")  # what was sent has been read before this is answered
         assert await exchanged(gateway, with_length()[:-1]) == b"", "it was ended for being slow"
         writer.write(with_length("Connection: close"))
-        answers = await asyncio.wait_for(reader.read(), 10)
+        answers = await asyncio.wait_for(reader.read(), 60)
         assert (answers.count(b"HTTP/1.1 404 "), answers.count(b"HTTP/1.1 503 ")) == (1, 1)
         writer.close()
         await gateway.matcher.come_back()
@@ -281,7 +299,7 @@ async def test_who_does_not_read_refusals_is_cut_off(full: Gateway) -> None:
     """It sends on and on, and nothing that is for it piles up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", full.port, limit=1)
     with pytest.raises(ConnectionError):
-        await asyncio.wait_for(flood(writer), 20)
+        await asyncio.wait_for(flood(writer), 60)
     writer.close()
     assert reader is not None
     problem(await full.place(), 503, "overloaded")
@@ -295,7 +313,7 @@ async def flood(writer: asyncio.StreamWriter) -> None:
 
 async def test_requests_over_nats_share_the_room(full: Gateway) -> None:
     for subject in ("orders.place", "accounts.anna.orders.place"):
-        answer = await full.nats.request(subject, BODY, timeout=10)
+        answer = await full.nats.request(subject, BODY, timeout=60)
         assert answer.headers is not None
         assert answer.headers["Nats-Service-Error-Code"] == "503"
         assert (json.loads(answer.data)["code"], json.loads(answer.data)["retry_after"]) == ("overloaded", 1)
@@ -305,5 +323,5 @@ async def test_requests_over_nats_give_their_room_back(gateway: Gateway) -> None
     for body in (BODY, b"not JSON", b""):
         for subject in ("orders.place", "orders.cancel", "accounts.anna.orders.place", "accounts.anna.orders.none"):
             for _ in range(ROOM + 1):
-                answer = await gateway.nats.request(subject, body, timeout=10)
+                answer = await gateway.nats.request(subject, body, timeout=60)
                 assert b"overloaded" not in answer.data

@@ -3,11 +3,13 @@
 import logging
 import re
 import socket
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.admission import ARRIVED
 from gateway.answer_writer import AnswerWriter, Heads
 from gateway.http import HttpAnswer, command_answer, json_answer
 from gateway.observed import Observed, RequestCounts
@@ -51,6 +53,12 @@ def counted(counts: RequestCounts) -> dict[tuple[str, ...], float]:
     """Requests by kind and status."""
     found = [each for each in counts.measures() if each.metric.kind == "counter" and each.value]
     return {each.labels: each.value for each in found}  # type: ignore[misc]
+
+
+async def test_what_an_order_has_waited_for_room_counts() -> None:
+    _, counts = await observe(App(ORDER, "written"), {**SCOPE, ARRIVED: time.perf_counter() - 100})
+    (seconds,) = [each.value.sum for each in counts.measures() if each.labels == ("order",)]
+    assert seconds >= 100
 
 
 @pytest.mark.parametrize("way", ["written", "sent"])
