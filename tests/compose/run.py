@@ -3,8 +3,8 @@
     python -m tests.compose.run [--lab DIR] [--write] [--only NAME,NAME]
 
 Needs root, debootstrap, Chromium, ten minutes and 7 GB below DIR (default: /tmp/pricetime-compose), where what is made
-the first time is kept for the next. What is tried is what is committed. The log is
-DIR/log.md; with --write it becomes docs/compose-run.md, too.
+the first time is kept for the next. What is tried is what is committed. The log is DIR/log.md; with --write it becomes
+docs/compose-run.md, too.
 """
 
 import argparse
