@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 
 import pytest
@@ -183,9 +184,15 @@ async def test_overload_is_answered_at_once_and_passes(nats_server: NatsServer, 
         proxy.losing = None
         answers: list[tuple[AnswerPart, ...]] = await asyncio.gather(*piled_up)
         (canceled,) = await canceling
+        after = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/metrics")
         journal = await client.journal()
     assert all(isinstance(result, Outcome) for answer in answers for part in answer for result in part.results)
     assert isinstance(canceled.results[0], Outcome)
+    requests, refusals, answered = (
+        float(re.findall(rf'^pricetime_nats_{each}{{subject="orders.submit"}} (.+)$', after, re.MULTILINE)[0])
+        for each in ("requests_total", "request_errors_total", "request_seconds_count")
+    )
+    assert (refusals, answered) == (1, requests - 1), "who was refused at once does not count for how long others took"
     assert sum(len(commit.commands) for commit in journal.commits) == 1 + 2 + 3 * MAX_COMMANDS + 1
 
 

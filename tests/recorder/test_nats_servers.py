@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -45,6 +46,27 @@ def test_of_one_that_is_not_well_the_figures_go_on() -> None:
     assert (found["nats_server_connections"], found["nats_server_connections_room"]) == (3, 10)
     assert (found["nats_server_slow_consumers_total"], found["nats_server_cpu_cores"]) == (2, 1.5)
     assert (found["nats_server_memory_bytes"], found["nats_server_start_time_seconds"]) == (7, STARTED.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("answers", "told_of_it"),
+    [
+        ({"/healthz": 503}, {"nats_server_up": True, "nats_server_healthy": False}),
+        ({"/varz": 500}, {"nats_server_up": False, "nats_server_healthy": None}),
+        ({"/jsz": 404}, {"nats_server_up": False, "nats_server_healthy": None}),
+    ],
+)
+async def test_one_that_says_that_it_is_not_well_is_there(
+    answers: dict[str, int], told_of_it: dict[str, bool | None]
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(answers.get(request.url.path, 200), json={"start": "2026-11-21T03:17:02.412079066Z"})
+
+    servers = NatsServers("http://n:8222", Exposition(is_on=True))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        await servers._look(client, "http://n:8222")
+    found = told(servers.measures())
+    assert {name: found.get(name) for name in told_of_it} == told_of_it
 
 
 def test_streams_of_one_name_in_two_accounts_are_one_series() -> None:

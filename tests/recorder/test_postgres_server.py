@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 
 from recorder import postgres_server as postgres_server_module
-from recorder.postgres_server import STATES, PostgresServer
+from recorder.postgres_server import STATES
+from recorder.postgres_server import PostgresServer as Watched
 from runtime.metrics import Measure
 from runtime.metrics_server import Exposition
-from tests.support.servers import until
+from tests.support.servers import PostgresServer, until
 
 pytestmark = pytest.mark.stack
 
@@ -24,8 +25,8 @@ def told(measures: Iterable[Measure]) -> dict[Any, Any]:
 
 
 @asynccontextmanager
-async def watching(url: str) -> AsyncIterator[PostgresServer]:
-    server = PostgresServer(url, Exposition(is_on=True))
+async def watching(url: str) -> AsyncIterator[Watched]:
+    server = Watched(url, Exposition(is_on=True))
     running = asyncio.create_task(server.run())
     await until(lambda: told(server.measures()))
     yield server
@@ -104,6 +105,15 @@ async def test_one_that_cannot_be_reached_is_away_and_no_more_is_told() -> None:
         assert told(server.measures()) == {"up": False}
 
 
+async def test_one_that_goes_away_is_told_by_nothing_that_was_seen_before(postgres: PostgresServer) -> None:
+    with postgres.fresh_database() as gone:
+        async with asyncio.timeout(60), watching(gone) as server:
+            assert told(server.measures())["database_bytes"] > 0
+            name = gone.rpartition("/")[2]
+            await asyncio.to_thread(postgres.execute, f"drop database {name} with (force)")
+            await until(lambda: told(server.measures()) == {"up": False})
+
+
 async def test_a_connection_that_is_lost_is_made_anew(database: str) -> None:
     async with watching(database) as server:
         other = await asyncpg.connect(database)
@@ -118,7 +128,7 @@ async def test_a_connection_that_is_lost_is_made_anew(database: str) -> None:
 
 
 async def test_where_nobody_reads_metrics_it_is_not_asked(database: str) -> None:
-    server = PostgresServer(database, Exposition(is_on=False))
+    server = Watched(database, Exposition(is_on=False))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await server.run()
