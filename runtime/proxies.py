@@ -57,7 +57,8 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         network = ip_network(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no address or network: {error}") from None
+        why = f": {error}" if "/" in text else ""
+        raise ValueError(f"{text!r} is no address or network{why}") from None
     if network.prefixlen == 0:
         raise ValueError(f"{text!r} would take anybody's word for who he is")
     return network
