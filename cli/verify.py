@@ -46,7 +46,7 @@ from recorder.rows import (
     TradeRow,
 )
 from runtime.connection import close, connect
-from runtime.journal import JournalReader, journal_state
+from runtime.journal import JournalReader, journal_state, journal_state_reaching
 from runtime.tls import NatsTls
 
 _DEPTH_LEVELS = 1000
@@ -124,10 +124,11 @@ class _Verification:
 
     async def _end(self, position: int) -> int:
         """Where to stop: after everything that was answered, which the journal must hold."""
-        last = (await journal_state(self._connection)).last_seq
-        if last < max(self._checks):
+        known = max(self._checks)
+        last = (await journal_state_reaching(self._connection, known)).last_seq
+        if last < known:
             raise JournalBroken(
-                last + 1, f"is missing: the journal ends at {last}, but commits up to {max(self._checks)} are known"
+                last + 1, f"is missing: the journal ends at {last}, but commits up to {known} are known"
             )
         return max(last, position)
 

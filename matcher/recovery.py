@@ -18,7 +18,7 @@ from matcher.journal_writer import Fenced, JournalCut, write_commit
 from matcher.replay import Replay
 from matcher.sequencer import next_commit
 from runtime.clock import now, steady
-from runtime.journal import JournalReader, journal_state
+from runtime.journal import JournalReader, journal_state_reaching
 from runtime.service import Refused
 from runtime.settings import Settings
 
@@ -58,8 +58,7 @@ def refusing_what_does_not_fit() -> Iterator[None]:
 
 async def follow_to_end(connection: Client, replay: Replay, recorded: Recorded | None) -> None:
     """Lead `replay` to where the journal ends when this is called."""
-    end = (await journal_state(connection)).last_seq
-    _check_reaches(end, recorded)
+    end = await _journal_end(connection, recorded)
     if replay.chain.sequence >= end:
         return
     async with aclosing(_followed(connection, replay, recorded, end)) as followed:
@@ -72,8 +71,7 @@ async def follow_forever(
     connection: Client, replay: Replay, recorded: Recorded | None, passed: Callable[[], None]
 ) -> None:
     """Lead `replay` along the journal without end. `passed` is called after each commit."""
-    end = (await journal_state(connection)).last_seq
-    _check_reaches(end, recorded)
+    end = await _journal_end(connection, recorded)
     async with aclosing(_followed(connection, replay, recorded, end)) as followed:
         async for _ in followed:
             passed()
@@ -141,11 +139,15 @@ async def _ask_recorder_once(connection: Client) -> Recorded | None:
         return None
 
 
-def _check_reaches(end: int, recorded: Recorded | None) -> None:
-    if recorded and int(str(recorded["sequence"])) > end:
+async def _journal_end(connection: Client, recorded: Recorded | None) -> int:
+    """The journal's last sequence. It must not be before what the recorder has written to Postgres."""
+    reaching = int(str(recorded["sequence"])) if recorded else 0
+    end = (await journal_state_reaching(connection, reaching)).last_seq
+    if end < reaching:
         raise JournalBroken(
-            end + 1, f"is missing: the journal ends at {end}, but Postgres holds commits up to {recorded['sequence']}"
+            end + 1, f"is missing: the journal ends at {end}, but Postgres holds commits up to {reaching}"
         )
+    return end
 
 
 def _check_recorded(replay: Replay, recorded: Recorded | None) -> None:

@@ -11,8 +11,7 @@ from nats.js.errors import NotFoundError
 from contracts.commits import Chain, JournalBroken, decode_commit
 from contracts.subjects import JOURNAL_STREAM
 from recorder.store import Position, Store
-from runtime.journal import journal_state
-from runtime.leadership import certain_stream_info
+from runtime.journal import journal_state_reaching
 from runtime.service import Refused
 
 log = logging.getLogger(__name__)
@@ -69,14 +68,7 @@ class JournalMessages:
 
     async def state(self, reaching: int) -> StreamState:
         """Of the journal, which should reach as far as that."""
-        while True:
-            try:
-                state = await journal_state(self._connection)
-                if state.last_seq < reaching:  # perhaps only to a leader that was replaced unawares
-                    state = (await certain_stream_info(self._connection, JOURNAL_STREAM)).state
-                return state
-            except (NatsError, TimeoutError) as error:
-                await _try_again(error)
+        return await journal_state_reaching(self._connection, reaching)
 
     async def payload(self, sequence: int) -> bytes | None:
         """None when there is no such message."""

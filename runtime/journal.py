@@ -99,6 +99,21 @@ async def journal_state(connection: Client, *, timeout: float = 5) -> StreamStat
     return (await connection.jsm(timeout=timeout).stream_info(JOURNAL_STREAM)).state
 
 
+async def journal_state_reaching(connection: Client, sequence: int) -> StreamState:
+    """The journal's state, asked for until it is certain whether it reaches `sequence`.
+
+    That it is too short is never concluded from a leader that may have been replaced unawares.
+    """
+    while True:
+        try:
+            state = await journal_state(connection)
+            if state.last_seq < sequence:
+                state = (await certain_stream_info(connection, JOURNAL_STREAM)).state
+            return state
+        except (NatsError, TimeoutError) as error:
+            await _try_again(error)
+
+
 async def wait_for_journal(connection: Client) -> None:
     """Return once the journal's stream exists: the matcher creates it."""
     while True:
@@ -190,16 +205,10 @@ class JournalReader:
 
     async def _begins(self) -> int:
         """The first sequence in the stream, which reaches up to ours. Tries until the server answers."""
-        while True:
-            try:
-                self._reconnects = self._connection.stats["reconnects"]
-                state = await journal_state(self._connection)
-                if state.last_seq + 1 < self._next:  # perhaps only to a leader that was replaced unawares
-                    state = (await certain_stream_info(self._connection, JOURNAL_STREAM)).state
-                self._check_reaches(state)
-                return state.first_seq
-            except (NatsError, TimeoutError) as error:
-                await _try_again(error)
+        self._reconnects = self._connection.stats["reconnects"]
+        state = await journal_state_reaching(self._connection, self._next - 1)
+        self._check_reaches(state)
+        return state.first_seq
 
     async def _read_archive(self, begins: int) -> list[tuple[int, bytes]]:
         messages = await read_archive(self._connection, self._next, begins - 1)

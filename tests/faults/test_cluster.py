@@ -23,6 +23,8 @@ from contracts.subjects import JOURNAL_STREAM, MATCHER_STATE_HASH
 from entry.problems import Declined
 from matcher.broker import check_stream
 from matcher.journal_writer import confirm_end
+from matcher.recovery import Recorded, follow_to_end
+from matcher.replay import Replay
 from runtime import connection as runtime_connection
 from runtime.connection import close, connect, watch
 from runtime.journal import JournalReader, journal_state
@@ -160,6 +162,8 @@ async def test_nothing_is_answered_where_the_leading_node_is_cut_off(cluster: Cl
                 end = await stale_end(cut_off.connection)
                 await assert_undecided(confirm_end(cut_off.connection, end), "it is taken for the end")
                 await assert_undecided(confirm_end(cut_off.connection, later.sequence), "it is said to be cut")
+                recorded: Recorded = {"sequence": later.sequence, "hash": ""}
+                await assert_undecided(follow_to_end(cut_off.connection, Replay(), recorded), "it is said to be cut")
                 await assert_undecided(first_read(cut_off.connection, later.sequence + 1), "it is said to be cut")
                 for command in (CancelOrder(10**9), order(client_order_id="refused")):
                     with pytest.raises(Unanswered):  # not even "nothing was done": a route may bring it yet
