@@ -69,9 +69,9 @@ def _print_once(trades: list[Trade], arguments: argparse.Namespace) -> None:
 
 async def _follow(exchange: AsyncExchange, last: list[Trade], arguments: argparse.Namespace) -> None:
     """Without end. `after` counts the trades of all symbols, so those of others may have been made since."""
-    fields: SubscriptionFields = {} if arguments.symbol is None else {"symbol": arguments.symbol}
-    if last:
-        fields["after"] = last[-1].sequence
+    fields: SubscriptionFields = {"after": last[-1].sequence if last else 0}
+    if arguments.symbol is not None:
+        fields["symbol"] = arguments.symbol
     async with exchange.stream() as stream:
         trades = stream.subscribe("trades", **fields)
         with terminal() as screen:

@@ -1,7 +1,7 @@
 """A market maker: always there to buy a little lower and to sell a little higher, on many prices.
 
 It follows its own orders on the stream, so that it knows at any time what it has in the market, whatever was filled,
-and sends what differs from what it wants as one batch.
+and sends what differs from what it wants as one batch, over the same connection: should that break, its quotes go.
 """
 
 import asyncio
@@ -34,8 +34,9 @@ class MarketMaker:
     async def run(self, speed: float) -> None:
         await self._exchange.cancel_all(symbol=self._market.symbol)
         async with self._exchange.stream() as stream, asyncio.TaskGroup() as tasks:
+            await stream.cancel_on_disconnect()
             tasks.create_task(self._follow_orders(stream))
-            tasks.create_task(self._quote(speed))
+            tasks.create_task(self._quote(stream, speed))
 
     async def _follow_orders(self, stream: Stream) -> None:
         async for message in stream.subscribe("orders", account="market-maker"):
@@ -57,12 +58,12 @@ class MarketMaker:
             self._inventory += trade.quantity if order.side == "buy" else -trade.quantity
             self._fair += (trade.price - self._fair) / 20  # who trades may know something
 
-    async def _quote(self, speed: float) -> None:
+    async def _quote(self, stream: Stream, speed: float) -> None:
         while True:
             self._wander()
             changes = list(self._changes())
             for first in range(0, len(changes), BATCH):
-                await self._exchange.batch(changes[first : first + BATCH])  # what is refused is tried again next time
+                await stream.batch(changes[first : first + BATCH])  # what is refused is tried again next time
             await asyncio.sleep(PAUSE_SECONDS / speed)
 
     def _wander(self) -> None:

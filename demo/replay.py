@@ -58,6 +58,7 @@ class Replay:
     async def run(self, speed: float) -> None:
         while True:
             await self._exchange.cancel_all(symbol=self._symbol)
+            self._order_ids.clear()
             await self._play(speed)
 
     async def _play(self, speed: float) -> None:
@@ -84,8 +85,8 @@ class Replay:
             return
         if event.order not in self._order_ids:
             await self._flush()
-        if event.order in self._order_ids:
-            self._batch.append((event.order, {"cancel": {"order_id": self._order_ids[event.order]}}))
+        if (order_id := self._order_ids.pop(event.order, None)) is not None:
+            self._batch.append((event.order, {"cancel": {"order_id": order_id}}))
 
     async def _flush(self) -> None:
         """Refusals are part of the day: an order that is to be canceled may have traded here."""
