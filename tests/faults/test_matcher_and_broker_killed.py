@@ -60,6 +60,7 @@ async def test_a_lost_acknowledgement_is_found_out_and_answered(nats_server: Nat
     async with proxy_to(nats_server) as proxy, client_of(nats_server) as client:
         matcher = matchers.start(nats_server, nats_url=proxy.url)
         await client.until_served()
+        (before,) = await client.submit(order(client_order_id="c-0"))  # so that it is the order's that is lost
         proxy.losing = acknowledgements
         asking = asyncio.create_task(client.submit(order(client_order_id="c-1"), timeout=30))
         await proxy.until_lost(1)
@@ -67,7 +68,10 @@ async def test_a_lost_acknowledgement_is_found_out_and_answered(nats_server: Nat
         (part,) = await asking
         journal = await client.journal()
     assert matcher.is_running
-    assert journal.outcomes_by_client_order_id() == {"c-1": [(part.sequence, part.results[0])]}
+    told = {"c-0": before, "c-1": part}
+    assert journal.outcomes_by_client_order_id() == {
+        name: [(each.sequence, each.results[0])] for name, each in told.items()
+    }
     assert "is not acknowledged yet" in matcher.output
 
 

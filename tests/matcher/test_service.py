@@ -58,7 +58,10 @@ async def test_an_order_is_in_the_journal_when_it_is_answered(nats_server: NatsS
 async def test_the_journal_begins_with_a_barrier_and_the_default_instrument(
     nats_server: NatsServer, matchers: Matchers
 ) -> None:
-    matchers.start_serving(nats_server, default_instrument="ETH-EUR").kill()
+    first = matchers.start_serving(nats_server, default_instrument="ETH-EUR")
+    async with client_of(nats_server) as client:
+        await client.until_listed()
+    first.kill()
     second = matchers.start_serving(nats_server, default_instrument="ETH-EUR")
     async with client_of(nats_server) as client:
         status = await client.status()
@@ -85,6 +88,7 @@ async def test_the_journal_begins_with_a_barrier_and_the_default_instrument(
 async def test_a_request_that_cannot_be_read_is_answered(nats_server: NatsServer, matchers: Matchers) -> None:
     matchers.start_serving(nats_server)
     async with client_of(nats_server) as client:
+        await client.submit(order())  # so that no commit of the matcher's own is on its way
         before = await client.status()
         too_many = await client.request([order()] * (MAX_COMMANDS + 1))
         nothing = await client.request([])
@@ -245,6 +249,7 @@ async def test_an_announcement_makes_an_idle_matcher_look_whether_it_is_true(
 ) -> None:
     matcher = matchers.start_serving(nats_server)
     async with client_of(nats_server) as client:
+        await client.until_listed()
         await client.connection.jetstream().publish(JOURNAL, b"another matcher's barrier")
         await client.connection.publish(MATCHER_TAKEN_OVER, b'{"matcher_epoch": 2}')
         assert await asyncio.to_thread(matcher.exit_code) == 3

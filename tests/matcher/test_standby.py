@@ -16,16 +16,19 @@ from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.stack
 
+LEASE_SECONDS = 30.0
+"""Where the one that leads is to go on leading, however slow the machine is."""
 
-async def ask(client: MatcherClient, subject: str, question: object = None, seconds: float = 10) -> dict[str, Any]:
+
+async def ask(client: MatcherClient, subject: str, question: object = None, seconds: float = 60) -> dict[str, Any]:
     body = b"" if question is None else json.dumps(question).encode()
     answer: dict[str, Any] = json.loads((await client.connection.request(subject, body, timeout=seconds)).data)
     return answer
 
 
 async def test_it_follows_and_has_the_same_state(nats_server: NatsServer, matchers: Matchers) -> None:
-    leader = matchers.start_serving(nats_server)
-    standby = matchers.start_standing_by(nats_server)
+    leader = matchers.start_serving(nats_server, lease_seconds=LEASE_SECONDS)
+    standby = matchers.start_standing_by(nats_server, lease_seconds=LEASE_SECONDS)
     assert f"for process {leader.process.pid} on" in standby.output
     async with client_of(nats_server) as client:
         await client.submit(*[order(side, 100 + number) for number in range(20) for side in Side])
@@ -41,9 +44,9 @@ async def test_it_follows_and_has_the_same_state(nats_server: NatsServer, matche
 
 
 async def test_one_that_starts_beside_a_leader_leaves_it_alone(nats_server: NatsServer, matchers: Matchers) -> None:
-    leader = matchers.start_serving(nats_server)
+    leader = matchers.start_serving(nats_server, lease_seconds=LEASE_SECONDS)
     for _ in range(2):
-        matchers.start_standing_by(nats_server)
+        matchers.start_standing_by(nats_server, lease_seconds=LEASE_SECONDS)
     async with client_of(nats_server) as client:
         await client.submit(order())
         status = await client.status()
@@ -63,8 +66,8 @@ async def test_a_stopped_leader_lets_the_standby_go_on(nats_server: NatsServer, 
 async def test_of_two_that_stand_by_one_goes_on_and_the_other_follows_it(
     nats_server: NatsServer, matchers: Matchers
 ) -> None:
-    leader = matchers.start_serving(nats_server)
-    one, other = (matchers.start_standing_by(nats_server) for _ in range(2))
+    leader = matchers.start_serving(nats_server, lease_seconds=LEASE_SECONDS)
+    one, other = (matchers.start_standing_by(nats_server, lease_seconds=LEASE_SECONDS) for _ in range(2))
     async with client_of(nats_server) as client:
         await client.submit(order())
         leader.kill()
@@ -79,8 +82,8 @@ async def test_of_two_that_stand_by_one_goes_on_and_the_other_follows_it(
 
 
 async def test_a_handover_goes_on_from_exactly_there(nats_server: NatsServer, matchers: Matchers) -> None:
-    leader = matchers.start_serving(nats_server)
-    standby = matchers.start_standing_by(nats_server)
+    leader = matchers.start_serving(nats_server, lease_seconds=LEASE_SECONDS)
+    standby = matchers.start_standing_by(nats_server, lease_seconds=LEASE_SECONDS)
     async with client_of(nats_server) as client:
         (part,) = await client.submit(order())
         done = await ask(client, MATCHER_HANDOVER)

@@ -198,6 +198,13 @@ class MatcherClient:
         """Until a matcher of at least this epoch answers. Returns its status."""
         return await self.until(lambda status: status["matcher_epoch"] >= epoch)
 
+    async def until_listed(self) -> None:
+        """Until the matcher's own first commit is in the journal, which lists the default instrument: it is written
+        when it serves already."""
+        async with asyncio.timeout(60):
+            while len((await self.journal()).commits) < 2:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.02)
+
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Until the serving matcher's status is as wanted. Returns it."""
         async with asyncio.timeout(60):
