@@ -14,6 +14,7 @@ from msgspec import Struct
 from contracts.messages import (
     MAX_PRICE,
     InstrumentStatus,
+    LevelChanged,
     OrderState,
     OrderType,
     PlaceOrder,
@@ -60,7 +61,10 @@ class Account:
 
     @property
     def open_orders(self) -> int:
-        return sum([len(holding.orders) for holding in self.holdings])  # a generator takes twice as long
+        total = 0
+        for holding in self.holdings:
+            total += len(holding.orders)
+        return total
 
 
 class Holding:
@@ -84,6 +88,22 @@ class Holding:
         """Let these limits apply from now on."""
         self.limits = limits
         self.waiting = None if limits is None else self._waiting()
+
+    def allows(self, side: Side, quantity: int, price: int) -> bool:
+        """Is a limit order within all limits? (`checks` says which of them it is not.)"""
+        limits, most_open = self.limits, self.account.max_open_orders
+        if most_open is not None and self.account.open_orders >= most_open:
+            return False
+        if limits is None:
+            return True
+        assert self.waiting is not None
+        most, most_notional, most_held = limits.max_order_quantity, limits.max_order_notional, limits.max_position
+        held = self.position if side is BUY else -self.position
+        return (
+            (most is None or quantity <= most)
+            and (most_notional is None or quantity * price <= most_notional)
+            and (most_held is None or held + self.waiting[side] + quantity <= most_held)
+        )
 
     def wait(self, side: Side, more: int) -> None:
         """Its open orders of this side may fill so much more (less, when negative)."""
@@ -195,7 +215,7 @@ class Order(Struct, eq=False):
 
     @property
     def waits_for_trigger(self) -> bool:
-        return self.type in STOP_TYPES and not self.triggered
+        return self.type is not LIMIT and self.type in STOP_TYPES and not self.triggered
 
     def show_next_slice(self) -> None:
         """Hide what is beyond the display quantity."""
@@ -247,6 +267,10 @@ class PriceLevel:
         while order is not None:
             yield order
             order = order.next
+
+    def changed(self) -> LevelChanged:
+        """What is told of it."""
+        return LevelChanged(self.side.symbol, self.side.side, self.price, self.quantity)
 
     def append(self, order: Order) -> None:
         order.level = self

@@ -77,17 +77,23 @@ def refuse_terms(command: PlaceOrder, rules: Instrument, time: int, *, is_known:
         return Refusal(RejectReason.PRICE_OUT_OF_RANGE, "price")
     if command.terms is None and command.type is LIMIT and command.time_in_force is not GTD and not command.post_only:
         return None  # what most orders are: nothing below can be wrong with it
-    return refuse_special(command, terms, rules, time)
-
-
-def refuse_special(command: PlaceOrder, terms: Terms | None, rules: Instrument, time: int) -> Refusal | None:
-    """What can only be wrong with an order that is more than a plain limit order."""
-    terms = terms or _NO_TERMS
     return (
         _refuse_stop_price(command, terms)
         or _refuse_time_in_force(command, terms, time)
         or _refuse_display(command, terms, rules)
         or _refuse_spending(command, terms)
+    )
+
+
+def has_good_terms(command: PlaceOrder, rules: Instrument, time: int) -> bool:
+    """Is all well with what a limit order is beyond price and quantity? (`refuse_terms` says what is not.)"""
+    time_in_force, terms = command.time_in_force, command.terms or _NO_TERMS
+    expires_at, display = terms.expires_at, terms.display_quantity
+    return (
+        terms.stop_price is terms.protection_price is terms.notional is None
+        and (time_in_force is not GTD if expires_at is None else time_in_force is GTD and expires_at > time)
+        and (display is None or rules.min_quantity <= display <= command.quantity)
+        and ((display is None and not command.post_only) or time_in_force in RESTING_TIMES)
     )
 
 

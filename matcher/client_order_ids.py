@@ -13,6 +13,7 @@ from contracts.messages import CLIENT_ORDER_ID_WINDOW, PlaceOrder
 
 _DIGEST_SIZE = 8
 _packed = Struct(f">QQ{_DIGEST_SIZE}s")
+_pack = _packed.pack
 _nothing_hashed = blake2b(digest_size=_DIGEST_SIZE)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -43,22 +44,16 @@ class ClientOrderIds:
         packed = self._uses.get(f"{account}/{client_order_id}")
         return None if packed is None else FirstUse(*_packed.unpack(packed))
 
-    def add(self, command: PlaceOrder, order_id: int, sequence: int) -> None:
-        self._add(f"{command.account}/{command.client_order_id}", command, order_id, sequence)
-
-    def add_new(self, command: PlaceOrder, order_id: int, sequence: int) -> bool:
-        """Add it unless it was used before. Returns whether it is added."""
+    def add(self, command: PlaceOrder, order_id: int, sequence: int) -> bool:
+        """Unless it was used before. Returns whether it is added."""
         key = f"{command.account}/{command.client_order_id}"
         if key in self._uses:
             return False
-        self._add(key, command, order_id, sequence)
-        return True
-
-    def _add(self, key: str, command: PlaceOrder, order_id: int, sequence: int) -> None:
-        self._uses[key] = _packed.pack(order_id, sequence, digest_of(command))
+        self._uses[key] = _pack(order_id, sequence, digest_of(command))
         self._oldest_first.append(key)
         if len(self._oldest_first) > CLIENT_ORDER_ID_WINDOW:
             del self._uses[self._oldest_first.popleft()]
+        return True
 
     def dump(self, count: int) -> Iterator[tuple[list[str], bytes]]:
         """All of them, the oldest first, so many at a time: their keys, and their uses one after the other."""

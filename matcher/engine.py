@@ -140,11 +140,13 @@ class Work:
 
     def outcome(self) -> Outcome:
         """Each level once, in the order of the first touch; one made anew at a price takes the place of the old."""
-        touched: Iterable[PriceLevel] = self.touched
-        if len(self.touched) > 1:
-            touched = {(level.side, level.price): level for level in touched}.values()
-        levels = [LevelChanged(level.side.symbol, level.side.side, level.price, level.quantity) for level in touched]
-        outcome = Outcome(tuple(self.events), tuple(levels))
+        touched = self.touched
+        if len(touched) == 1:
+            levels: tuple[LevelChanged, ...] = (touched[0].changed(),)
+        else:
+            at_each_price = {(level.side, level.price): level for level in touched}
+            levels = tuple([level.changed() for level in at_each_price.values()])
+        outcome = Outcome(tuple(self.events), levels)
         self.events.clear()
         self.touched.clear()
         self.fills_left = MAX_FILLS
@@ -276,7 +278,7 @@ class Engine:
 
         It does what `_place` does, in a third of the time.
         """
-        price, quantity, time_in_force, terms = command.price, command.quantity, command.time_in_force, command.terms
+        price, quantity, time_in_force = command.price, command.quantity, command.time_in_force
         if command.type is not LIMIT or price is None:
             return None
         try:
@@ -286,24 +288,27 @@ class Engine:
             return None
         if not (book.is_free or book.takes(price)):
             return None
-        own, best = (book.bids, book.asks.best) if command.side is BUY else (book.asks, book.bids.best)
+        if command.side is BUY:
+            own, best = book.bids, book.asks.best
+        else:
+            own, best = book.asks, book.bids.best
         level = own.levels.get(price)
         if level is None and not 1 <= price <= MAX_PRICE:
             return None
         rules, account = book.instrument, holding.account
         if not rules.min_quantity <= quantity <= rules.max_quantity or len(self._open) >= MAX_RESTING_ORDERS:
             return None
-        if account.killed or (account.limited and _refuse_limits(command, account, book, None)):
+        if account.killed or (account.limited and not holding.allows(command.side, quantity, price)):
             return None
         trades = best is not None and best.key + price * own.sign >= 0
-        is_plain = terms is None and not command.post_only and (time_in_force is GTC or time_in_force is IOC)
-        if not is_plain and (
-            (trades and command.post_only) or checks.refuse_special(command, terms, rules, time) is not None
-        ):
-            return None
+        is_special = False
+        if command.terms is not None or command.post_only or (time_in_force is not GTC and time_in_force is not IOC):
+            if (trades and command.post_only) or not checks.has_good_terms(command, rules, time):
+                return None
+            is_special = True
         order_id = self._last_order_id + 1
         if (client_order_id := command.client_order_id) is not None and not (
-            checks.is_name(client_order_id) and self._client_order_ids.add_new(command, order_id, sequence)
+            checks.is_name(client_order_id) and self._client_order_ids.add(command, order_id, sequence)
         ):
             return None
         self._last_order_id = order_id
@@ -332,7 +337,7 @@ class Engine:
         else:
             tail.next = order
         level.tail = order
-        level.quantity = total = level.quantity + (quantity if is_plain else self._keep_terms(order, command))
+        level.quantity = total = level.quantity + (self._keep_terms(order, command) if is_special else quantity)
         self._open[order_id] = holding.orders[order_id] = order
         if holding.waiting is not None:
             holding.waiting[command.side] += quantity
@@ -441,7 +446,7 @@ class Engine:
         reason: CancelReason | None = None
         if order.time_in_force is FOK and not _can_fill(order, makers, limit, work.fills_left):
             reason = _FILL_OR_KILL
-        else:
+        elif makers.reaches(limit):
             reason = self._trade(order, book, makers, limit, work)
         if order.remaining and reason is None:
             reason = _reason_not_to_rest(order, makers, is_own_limit)
@@ -663,11 +668,11 @@ class Engine:
     def _carry_out_amendment(self, command: AmendOrder, order: Order, work: Work) -> None:
         price = order.price if command.price is None else command.price
         quantity = order.quantity if command.quantity is None else command.quantity
-        if quantity <= order.filled:
+        if quantity <= order.quantity - order.remaining:
             self._cancel_order(order, CancelReason.AMENDED_BELOW_FILLED, work)
         elif order.waits_for_trigger:
             self._amend_stop(command, order, price, quantity, work)
-        elif price == order.price and quantity <= order.quantity:
+        elif quantity <= order.quantity and price == order.price:
             self._shrink(order, quantity, work)
         else:
             self._take_out(order, work)
@@ -802,9 +807,14 @@ class Engine:
 
     def _repeated_batch(self, items: tuple[OrderCommand, ...]) -> Repeated | None:
         """The whole batch is known when every order in it is, by its client order id."""
-        known = [self._known(item) for item in items if isinstance(item, PlaceOrder)]
-        repeated = [each for each in known if isinstance(each, Repeated)]
-        return repeated[0] if repeated and len(repeated) == len(known) else None
+        first: Repeated | None = None
+        for item in items:
+            if isinstance(item, PlaceOrder):
+                known = self._known(item)
+                if not isinstance(known, Repeated):
+                    return None
+                first = first or known
+        return first
 
     def _refuse_item(self, item: OrderCommand, time: int, batch: Batch) -> Refusal | None:
         if isinstance(item, PlaceOrder):
