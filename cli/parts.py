@@ -232,7 +232,7 @@ async def _postgres(running: RunFile | None) -> Part | None:
     if running is None:
         return None
     try:
-        connection = await asyncpg.connect(running.postgres, timeout=_ANSWER_SECONDS)
+        connection = await asyncpg.connect(running.postgres, timeout=3 * _ANSWER_SECONDS)  # it begins a process for us
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return Part(part="postgres", state="does not answer", ok=False, more=str(error) or type(error).__name__)
     try:

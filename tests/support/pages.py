@@ -145,7 +145,7 @@ class Reader:
     folder: Path
     ports: Mapping[int, int] = field(default_factory=dict)
     installs: bool = False
-    patience: float = 30
+    patience: float = 90
     """Seconds for what takes a moment."""
     terminals: list[Terminal] = field(default_factory=list)
 
@@ -219,14 +219,17 @@ class Reader:
         if step.says is not None:
             return self.back(self.begin(text, step.says))
         if step.mark == _AGAIN:
-            wait_until(lambda: self._shows_by_now(step, text, where), self.patience)
+            tries: list[str] = []
+            if wait_until(lambda: self._shows_by_now(step, text, where, tries), self.patience):
+                return tries[-1]
         return self.back(self.paste(step.language, text, where))
 
-    def _shows_by_now(self, step: Step, text: str, where: str) -> bool:
+    def _shows_by_now(self, step: Step, text: str, where: str, tries: list[str]) -> bool:
         try:
-            return is_shown(step.shown or "", self.back(self.paste(step.language, text, where)))
+            tries.append(self.back(self.paste(step.language, text, where)))
         except AssertionError:  # it may not even work yet
             return False
+        return is_shown(step.shown or "", tries[-1])
 
     def here(self, text: str) -> str:
         """With the ports of this exchange."""
