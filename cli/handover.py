@@ -5,7 +5,6 @@ Nothing is lost and nothing is refused; orders that come meanwhile wait for some
 
 import argparse
 import asyncio
-from pathlib import Path
 
 import msgspec
 from nats.aio.client import Client
@@ -14,10 +13,10 @@ from nats.errors import NoRespondersError
 
 from cli.asking import address, connected
 from cli.errors import CommandError
+from cli.options import add_nats
 from contracts.subjects import MATCHER_HANDOVER
 from runtime.connection import close
 from runtime.micro import is_failure
-from runtime.settings import PREFIX
 from runtime.tls import NatsTls
 
 ANSWER_SECONDS = 15.0
@@ -41,10 +40,7 @@ class _Problem(msgspec.Struct, frozen=True):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the running exchange"
-    )
-    parser.add_argument("--nats", metavar="URL", help=f"its NATS address instead, as operator (or {PREFIX}NATS_URL)")
+    add_nats(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,28 +14,27 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from datetime import timedelta
 from typing import TypeVar
 
 from nats.errors import Error as NatsError
 
 from cli.asking import address, connected
 from cli.errors import CommandError
-from cli.runfile import read_run_file, run_file_path
+from cli.options import add_nats, duration
+from cli.runfile import meant_folder, read_run_file, run_file_path
+from cli.tables import columns
 from contracts.keys import ID_BYTES, SECRET_BYTES, KeyRecord, Scope, format_key, hash_secret, parse_key_id
 from contracts.messages import NAME_PATTERN
 from contracts.views import format_time
 from runtime.clock import now
 from runtime.connection import without_password
 from runtime.keys import KeyChanged, KeyStore, StoredKey
-from runtime.settings import PREFIX
 from runtime.tls import NatsTls
 
 _Result = TypeVar("_Result")
 
-_NATS_URL = f"{PREFIX}NATS_URL"
 _HTTP = "http://127.0.0.1:8000"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MAX_RATE = 1_000_000
 _MAX_NAME = 64
 _ANSWER_SECONDS = 10
@@ -56,17 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whose.add_argument("--all-accounts", action="store_true", help="it acts for every account")
     create.add_argument("--name", type=_name, default="", metavar="N", help="a note for the list")
     create.add_argument("--rate", type=_rate, metavar="N", help="requests a second (default: the setting rate_limit)")
-    create.add_argument("--expires", type=_duration, metavar="TIME", help="it ends after so long: 90d, 12h, 30m, 45s")
+    create.add_argument("--expires", type=duration, metavar="TIME", help="it ends after so long: 90d, 12h, 30m, 45s")
     create.add_argument("--signed-only", action="store_true", help="requests must be signed; the key is never sent")
     create.add_argument("--quiet", action="store_true", help="print the key and nothing else")
     revoke = commands.add_parser("revoke", help="end a key, at once and for good")
     revoke.add_argument("key", metavar="ID", help="its id, as in the list")
     listing = commands.add_parser("list", help="show the keys, without what is secret in them")
     for command in (create, revoke, listing):
-        command.add_argument(
-            "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the running exchange"
-        )
-        command.add_argument("--nats", metavar="URL", help=f"its NATS address instead (or {_NATS_URL})")
+        add_nats(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,14 +108,6 @@ def _rate(text: str) -> int:
     return int(text)
 
 
-def _duration(text: str) -> int:
-    """In microseconds."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90d, 12h, 30m or 45s")
-    return int(found[1]) * _SECONDS[found[2]] * 1_000_000
-
-
 # create
 
 
@@ -153,7 +141,7 @@ def _record(arguments: argparse.Namespace, secret: str) -> KeyRecord:
         name=arguments.name,
         rate=arguments.rate,
         signed_only=arguments.signed_only,
-        expires_at=None if arguments.expires is None else time + arguments.expires,
+        expires_at=None if arguments.expires is None else time + arguments.expires // timedelta(microseconds=1),
     )
 
 
@@ -186,9 +174,7 @@ def _rows(records: Sequence[KeyRecord]) -> list[str]:
     if not records:
         return ["there are no keys; make one with: pricetime keys create --accounts NAME"]
     head = ("ID", "NAME", "SCOPES", "ACCOUNTS", "RATE", "CREATED", "STATE")
-    rows = [head, *(_row(record) for record in sorted(records, key=lambda record: (record.created_at, record.id)))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return columns(head, [_row(each) for each in sorted(records, key=lambda record: (record.created_at, record.id))])
 
 
 def _row(record: KeyRecord) -> tuple[str, ...]:
@@ -273,4 +259,6 @@ async def _act(url: str, tls: NatsTls, act: Callable[[KeyStore], Awaitable[_Resu
 
 
 def _http(arguments: argparse.Namespace) -> str:
-    return read_run_file(arguments.data).http if run_file_path(arguments.data).exists() else _HTTP
+    """Of the running exchange, or where it is by default."""
+    is_here = run_file_path(meant_folder(arguments.data)).exists()
+    return read_run_file(arguments.data).http if is_here and not arguments.nats else _HTTP

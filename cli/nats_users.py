@@ -30,7 +30,7 @@ from cli.broker_users import (
     write_anyone,
 )
 from cli.errors import CommandError
-from cli.runfile import RunFile, read_run_file, run_file_path
+from cli.runfile import RunFile, meant_folder, read_run_file, run_file_path
 from runtime.connection import dial, without_password
 from runtime.settings import load_settings
 
@@ -58,15 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    folder = arguments.data / "nats-users"
+    data = meant_folder(arguments.data)
+    folder = data / "nats-users"
     match arguments.action:
         case "add":
-            _add(arguments, folder)
+            _add(arguments, data, folder)
         case "remove":
             removed = remove_login(folder, arguments.name)
-            print(f"{removed.name} is removed.{_taken_over(arguments.data, removed, wanted=False)}")
+            print(f"{removed.name} is removed.{_taken_over(data, removed, wanted=False)}")
         case "url":
-            print(with_login(_address(arguments.data), arguments.name, _password(folder, arguments.name)))
+            print(with_login(_address(data), arguments.name, _password(folder, arguments.name)))
         case "prepare":
             write_accounts(folder)
             write_anyone(folder, may_trade=load_settings().nats_open)
@@ -75,14 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add(arguments: argparse.Namespace, folder: Path) -> None:
+def _add(arguments: argparse.Namespace, data: Path, folder: Path) -> None:
     added = add_login(folder, arguments.name, None if arguments.market else arguments.account or arguments.name)
     what = "reads market data" if added.account is None else f"trades for account {added.account}"
-    print(f"{added.name} {what}.{_taken_over(arguments.data, added, wanted=True)}")
+    print(f"{added.name} {what}.{_taken_over(data, added, wanted=True)}")
     print(f"  password  {added.password}")
-    print(
-        f"  try       nats --server {_address(arguments.data)} --user {added.name} --password {added.password} ", end=""
-    )
+    print(f"  try       nats --server {_address(data)} --user {added.name} --password {added.password} ", end="")
     print("sub 'market.>'" if added.account is None else f"sub accounts.{added.account}.orders")
 
 

@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.errors import CommandError
 from cli.exchanges import NatsExchange, RestExchange, instruments_over_nats, symbols_over_rest
 from cli.flow import COLUMNS, Action, BadRow, Exchange, Flow, FlowEvent, Place, Tally, Wish, parse_row
+from cli.options import add_data
 from cli.runfile import running_exchange
 from contracts.messages import DEFAULT_ACCOUNT, MAX_COMMANDS, NAME_PATTERN
 from runtime.connection import connect
@@ -41,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--nats", dest="rest", action="store_false", default=False, help="in batches over NATS (default)")
     way.add_argument("--rest", dest="rest", action="store_true", help="over REST, one request per order")
-    parser.add_argument(
-        "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the running exchange"
-    )
+    add_data(parser)
     parser.add_argument(
         "--symbol", default=Settings().default_instrument, metavar="S", help="instrument (default: %(default)s)"
     )

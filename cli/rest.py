@@ -125,8 +125,8 @@ def unanswered(error: NoAnswer, url: str) -> str:
 
 
 def print_json(item: object) -> None:
-    """As the exchange itself has it: decimals plain, never as 0E-8."""
-    print(msgspec.json.encode(_plain(msgspec.to_builtins(item, builtin_types=(Decimal,)))).decode())
+    """As the exchange itself has it: decimals plain, never as 0E-8. At once, also where a program reads it."""
+    print(msgspec.json.encode(_plain(msgspec.to_builtins(item, builtin_types=(Decimal,)))).decode(), flush=True)
 
 
 def _plain(value: object) -> object:

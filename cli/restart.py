@@ -22,8 +22,9 @@ from nats.errors import Error as NatsError
 from cli.asking import connected
 from cli.errors import CommandError
 from cli.handover import hand_over
+from cli.options import add_data
 from cli.processes import Program, spawn_options
-from cli.runfile import RunFile, read_run_file, running_exchange
+from cli.runfile import RunFile, meant_folder, read_run_file, running_exchange
 from contracts.subjects import MATCHER_STATUS
 from matcher.standby import standbys
 from runtime.settings import PREFIX
@@ -40,9 +41,7 @@ _STATUS_SECONDS = 2.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which of {', '.join(PARTS)} (default: all)")
-    parser.add_argument(
-        "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="folder of the running exchange"
-    )
+    add_data(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{unknown[0]!r} cannot be restarted while orders flow: give some of {', '.join(PARTS)}")
     chosen = [part for part in PARTS if part in arguments.parts or not arguments.parts]
     running_exchange(arguments.data)
-    asyncio.run(_restart(arguments.data.absolute(), chosen))
+    asyncio.run(_restart(meant_folder(arguments.data).absolute(), chosen))
     return 0
 
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
@@ -26,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cli.asking import connected
 from cli.errors import CommandError
+from cli.options import add_data
 from cli.runfile import running_exchange
 from contracts.commits import JournalBroken
 from contracts.subjects import BROADCASTER_DEPTH, MATCHER_INSTRUMENTS, MATCHER_STATE_HASH, RECORDER_STATUS
@@ -59,9 +59,7 @@ class Difference(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=Path(".pricetime"), metavar="DIR", help="the running stack's folder"
-    )
+    add_data(parser)
     parser.epilog = "Exits 0 and says identical, or exits 1 and names the first difference."
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli import restart
+from cli.broker_users import list_logins
 from cli.demo import add_arguments, run
 from cli.errors import CommandError
 from cli.flow import COLUMNS
+from cli.main import main
 from cli.runfile import DATA, DEMO_DATA, RunFile, read_run_file, write_run_file
 from pricetime_client import Exchange
 from tests.support.servers import wait_until
@@ -58,6 +61,22 @@ def test_commands_find_the_demo_when_nothing_else_runs(tmp_path: Path, monkeypat
         assert read_run_file(DATA).http == f"http://127.0.0.1:{port}"
     with pytest.raises(CommandError, match="no exchange runs on"):
         read_run_file(tmp_path / "other")
+
+
+def test_what_is_done_to_the_exchange_that_runs_is_done_to_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def restarted(data: Path, parts: list[str]) -> None:
+        assert (data, parts) == (tmp_path / DEMO_DATA, ["gateway"])
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(restart, "_restart", restarted)
+    DEMO_DATA.mkdir()
+    write_run_file(DEMO_DATA, RunFile("http://127.0.0.1:1", "", "nats://127.0.0.1:2", "", {}))
+    assert main(["restart", "gateway"]) == 0
+    assert main(["nats-users", "add", "anna"]) == 0
+    assert [each.name for each in list_logins(DEMO_DATA / "nats-users")] == ["anna"]
+    assert not DATA.exists()
 
 
 @pytest.mark.stack

@@ -47,8 +47,8 @@ class Terminal:
 
     @contextmanager
     def live(self, command: str, *options: str) -> Iterator["Lines"]:
-        """What it prints as it comes; then Ctrl-C, which ends it without a word."""
-        arguments = [sys.executable, "-P", "-u", "-m", "cli.main", command, "--data", self._data, *options]
+        """What it prints as it comes, also into a pipe; then Ctrl-C, which ends it without a word."""
+        arguments = [sys.executable, "-P", "-m", "cli.main", command, "--data", self._data, *options]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
             try:
                 yield Lines(running)
