@@ -48,6 +48,7 @@ _SERVED = (
     "site.css",
     "home.js",
     "docs.js",
+    "docs.css",
     "icon.svg",
     "vendor/swagger-ui/swagger-ui-bundle.js",
     "vendor/swagger-ui/swagger-ui.css",

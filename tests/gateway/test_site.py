@@ -20,7 +20,7 @@ from runtime.settings import Settings
 STATIC = resources.files("gateway") / "static"
 PAGES = ("home.html", "docs.html", "errors.html")
 TRADE = sorted(each.name for each in (STATIC / "trade").iterdir())
-OURS = (*PAGES, "home.js", "docs.js", "site.css", *(f"trade/{name}" for name in TRADE))
+OURS = (*PAGES, "home.js", "docs.js", "docs.css", "site.css", *(f"trade/{name}" for name in TRADE))
 SETTINGS = Settings(ws_port=8101)
 ROUTES = {route.path: route for route in site_routes("BTC-USD", socket_url(SETTINGS))}
 

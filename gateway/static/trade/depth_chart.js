@@ -74,7 +74,7 @@ export class DepthChart {
     const { width, height } = this.#size;
     context.clearRect(0, 0, width, height);
     if (book === null || (book.bids.length === 0 && book.asks.length === 0)) {
-      setText(this.#legend, "The book is empty");
+      setText(this.#legend, book?.lastSequence == null ? "Not known yet" : "The book is empty");
       return;
     }
     const view = this.#view(book, width, height - AXIS);

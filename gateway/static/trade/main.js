@@ -23,6 +23,7 @@ const TAPE_TRADES = 60;
 const FILLED_ORDERS = 10; // whose fills are looked up at the start; all later ones come by the stream
 const DAY_FIGURES_MS = 60_000;
 const RETRY_MS = 1_000;
+const ABSENCE_MS = 3_000; // without a connection, at the start: then a person is told
 const LISTED_MS = 2_000; // the list of instruments is not asked for more often
 const STATES = { live: "Live", stale: "Stale", resyncing: "Resyncing", offline: "Offline" };
 
@@ -77,6 +78,13 @@ class Page {
     this.#followOrders();
     this.connection.start();
     setInterval(() => this.quietly(this.market.load()), DAY_FIGURES_MS);
+    setTimeout(() => this.#noteAbsence(), ABSENCE_MS);
+  }
+
+  #noteAbsence() {
+    const note = byId("stale-note");
+    if (this.connection.state !== "offline" || note.textContent !== "") return;
+    setText(note, "No live prices: the WebSocket cannot be reached; trying again");
   }
 
   // What is looked at
