@@ -296,7 +296,7 @@ def tls(compose: Compose) -> None:
     compose.log.section(
         "TLS of the exchange's own, without a proxy", "With the override file of [security](security.md#in-containers)."
     )
-    _write_override(compose)
+    _secure(compose)
     compose.up()
     compose.show()
     trust = str(compose.folder / "tls/fullchain.pem")
@@ -305,16 +305,20 @@ def tls(compose: Compose) -> None:
     compose.clear()
     compose.log.section("Both: the profile proxy, and TLS of the exchange's own behind it", "With the same file.")
     with compose.variables("COMPOSE_PROFILES=proxy\nPRICETIME_SITE=localhost"):
-        _write_override(compose)
+        _secure(compose)
         compose.up()
         _serves(compose, _behind_tls(compose))
         _serves(compose, Exchange("https://localhost:8000", "wss://localhost:8001", trust))
 
 
-def _write_override(compose: Compose) -> None:
-    security = (compose.folder / "docs/security.md").read_text()
-    [override] = re.findall(r"`docker-compose\.override\.yml`:\n\n```yaml\n(.*?)```", security, re.DOTALL)
+def _write_override(compose: Compose, page: str) -> None:
+    """As the page says it, word by word."""
+    [override] = re.findall(r"`docker-compose\.override\.yml`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
     (compose.folder / "docker-compose.override.yml").write_text(override)
+
+
+def _secure(compose: Compose) -> None:
+    _write_override(compose, (compose.folder / "docs/security.md").read_text())
     folder = compose.folder / "tls"
     folder.mkdir()
     make_certificate(folder)
@@ -334,6 +338,9 @@ def make_certificate(folder: Path) -> None:
 
 def observe(compose: Compose) -> None:
     compose.log.section("The profile observe", "Without Grafana, for which there is nothing to make an image from.")
+    page = (compose.folder / "docs/observability.md").read_text()
+    _write_override(compose, page)
+    compose.log.note("docker-compose.override.yml: the recorder sees the disks of nats-server and Postgres")
     compose.up("--profile observe", services="gateway prometheus")
     compose.show("--profile observe")
     exchange = Exchange()
@@ -341,8 +348,18 @@ def observe(compose: Compose) -> None:
     prometheus = Exchange("http://127.0.0.1:9090")
     targets = _until(lambda: _well_targets(prometheus), lambda found: {*found} >= {"matcher", "recorder", "gateway"})
     compose.log.note(f"Prometheus reads from {', '.join(sorted(targets))}")
-    for query in ("max(pricetime_matcher_serving)", "max(pricetime_matcher_sequence)"):
-        compose.log.note(f"{query}: {_until(partial(_value, prometheus, query), bool)}")
+    for query in (
+        "max(pricetime_matcher_serving)",
+        "max(pricetime_matcher_sequence)",
+        'min(pricetime_nats_server_healthy{node="nats:8222"})',
+        'max(pricetime_jetstream_stream_messages{stream="JOURNAL"})',
+        "min(pricetime_postgres_up)",
+        "max(pricetime_postgres_database_bytes)",
+        'min(pricetime_disk_free_bytes{folder="nats"})',
+        'min(pricetime_disk_free_bytes{folder="postgres"})',
+    ):
+        value = _until(partial(_value, prometheus, query), lambda found: found not in ("", "0"))
+        compose.log.note(f"{query}: {value}")
     groups = prometheus.read("/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     expect(bool(rules) and all(rule["health"] != "err" for rule in rules), "rules without errors", rules)
