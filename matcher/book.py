@@ -41,7 +41,7 @@ STOP_TYPES = (OrderType.STOP, OrderType.STOP_LIMIT)
 class Account:
     """What the engine knows of an account over all symbols."""
 
-    __slots__ = ("deadline", "holdings", "killed", "limited", "max_open_orders", "name")
+    __slots__ = ("deadline", "holdings", "is_free", "killed", "max_open_orders", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -50,8 +50,13 @@ class Account:
         self.deadline: int | None = None
         """When its dead-man's switch goes off."""
         self.max_open_orders: int | None = None
-        self.limited = False
-        """Has it any limit at all? Asked for every order, so kept apart."""
+        self.is_free = True
+        """Without any limit, and not killed? Asked for every order, so kept apart."""
+
+    def note_limits(self) -> None:
+        """To be called whenever one of them, or the kill switch, is another."""
+        has_limits = any(holding.limits is not None for holding in self.holdings)
+        self.is_free = not (self.killed or has_limits or self.max_open_orders is not None)
 
     @property
     def orders(self) -> "Iterator[Order]":
@@ -91,8 +96,8 @@ class Holding:
 
     def allows(self, side: Side, quantity: int, price: int) -> bool:
         """Is a limit order within all limits? (`checks` says which of them it is not.)"""
-        limits, most_open = self.limits, self.account.max_open_orders
-        if most_open is not None and self.account.open_orders >= most_open:
+        limits, account = self.limits, self.account
+        if account.killed or (account.max_open_orders is not None and account.open_orders >= account.max_open_orders):
             return False
         if limits is None:
             return True

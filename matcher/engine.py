@@ -265,7 +265,7 @@ class Engine:
             return Refusal(RejectReason.KILL_SWITCH_ENGAGED, "account")
         if not is_free and (refusal := checks.refuse_prices(command, book)):
             return refusal
-        if account is not None and account.limited and (refusal := _refuse_limits(command, account, book, batch)):
+        if account is not None and not account.is_free and (refusal := _refuse_limits(command, account, book, batch)):
             return refusal
         if len(self._open) >= MAX_RESTING_ORDERS:
             return Refusal(RejectReason.TOO_MANY_ORDERS)
@@ -295,13 +295,15 @@ class Engine:
         level = own.levels.get(price)
         if level is None and not 1 <= price <= MAX_PRICE:
             return None
-        rules, account = book.instrument, holding.account
+        rules = book.instrument
         if not rules.min_quantity <= quantity <= rules.max_quantity or len(self._open) >= MAX_RESTING_ORDERS:
             return None
-        if account.killed or (account.limited and not holding.allows(command.side, quantity, price)):
-            return None
-        trades = best is not None and best.key + price * own.sign >= 0
         is_special = False
+        if not holding.account.is_free:
+            if not holding.allows(command.side, quantity, price):
+                return None
+            is_special = True
+        trades = best is not None and best.key + price * own.sign >= 0
         if command.terms is not None or command.post_only or (time_in_force is not GTC and time_in_force is not IOC):
             if (trades and command.post_only) or not checks.has_good_terms(command, rules, time):
                 return None
@@ -312,7 +314,7 @@ class Engine:
         ):
             return None
         self._last_order_id = order_id
-        if trades or time_in_force is IOC or time_in_force is FOK:
+        if trades or time_in_force is IOC or (is_special and time_in_force is FOK):
             return self._take(accepted_order(command, order_id, time, holding), book)
         if level is None:
             level = own.new_level(price)
@@ -337,14 +339,13 @@ class Engine:
         else:
             tail.next = order
         level.tail = order
-        level.quantity = total = level.quantity + (self._keep_terms(order, command) if is_special else quantity)
+        level.quantity = total = level.quantity + (self._shown_of(order, command) if is_special else quantity)
         self._open[order_id] = holding.orders[order_id] = order
-        if holding.waiting is not None:
-            holding.waiting[command.side] += quantity
         return Outcome((OrderAccepted(order_id),), (LevelChanged(own.symbol, own.side, price, total),))
 
-    def _keep_terms(self, order: Order, command: PlaceOrder) -> int:
-        """Of an order that has just come to rest by the short way. Returns how much of it is shown."""
+    def _shown_of(self, order: Order, command: PlaceOrder) -> int:
+        """Of an order that comes to rest by the short way: note what is special about it."""
+        order.holding.wait(order.side, order.quantity)
         order.terms = terms = accepted_terms(command, order.created_at)
         if terms is None:
             return order.quantity
@@ -942,7 +943,7 @@ class Engine:
         for limits in command.symbols:
             self._holding(self._books[limits.symbol], command.account).limit(limits)
         account.max_open_orders = command.max_open_orders
-        account.limited = bool(command.symbols) or command.max_open_orders is not None
+        account.note_limits()
         return Outcome((AccountLimitsSet(command.account),))
 
     def _set_kill_switch(self, command: SetKillSwitch) -> Result:
@@ -950,6 +951,7 @@ class Engine:
             return Refusal(RejectReason.INVALID_ACCOUNT, "account")
         account = self._account(command.account)
         account.killed = command.engaged
+        account.note_limits()
         changed = KillSwitchSet(command.account, command.engaged)
         if not command.engaged:
             return Outcome((changed,))

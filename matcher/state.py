@@ -258,6 +258,8 @@ def _restore(engine: Engine, parts: Iterable[_Part]) -> None:
     for book in engine._books.values():
         for holding in book.holdings.values():
             holding.limit(holding.limits)  # it counts the orders that have come back
+    for account in engine._accounts.values():
+        account.note_limits()
     engine.unfinished = bool(engine._cancelations or engine._triggered)
 
 
@@ -267,7 +269,6 @@ def _restore_core(engine: Engine, core: Core) -> None:
         account = engine._account(saved.name)
         account.killed, account.deadline = saved.killed, saved.deadline
         account.max_open_orders = saved.max_open_orders
-        account.limited = saved.max_open_orders is not None
         if saved.deadline is not None:
             engine._deadlines.add(-saved.deadline, saved.name, account)
     for each in core.books:
@@ -280,8 +281,6 @@ def _restore_book(engine: Engine, saved: SavedBook) -> None:
     for each in saved.holdings:
         holding = engine._holding(book, each.account)
         holding.position, holding.limits = each.position, each.limits
-        if each.limits is not None:
-            holding.account.limited = True
 
 
 def _restore_orders(engine: Engine, rows: list[Row]) -> list[Order]:
