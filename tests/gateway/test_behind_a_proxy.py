@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import nats
@@ -21,7 +22,7 @@ SECONDS = 20
 
 
 @asynccontextmanager
-async def gateway_on(server: NatsServer, **settings: object) -> AsyncIterator[Gateway]:
+async def gateway_on(server: NatsServer, **settings: Any) -> AsyncIterator[Gateway]:
     """One without keys, to which the test itself is the proxy."""
     connection = await nats.connect(server.url)
     await remove_stream(connection, "KV_KEYS")
