@@ -42,6 +42,7 @@ class Screen:
 
 
 DESKTOP = Screen(1440, 900)
+TABLET = Screen(768, 1024)
 PHONE = Screen(390, 844, is_phone=True)
 
 

@@ -169,6 +169,15 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, exchange: Stack, mark
         assert not any(made.secret in each for each in sent)
 
 
+def test_prices_that_cannot_be_had_are_said_to_be_missing(browser: Browser, exchange: Stack) -> None:
+    nowhere = {"ws_url": "ws://127.0.0.1:1/ws", "default_symbol": "BTC-USD", "version": "1"}
+    with visiting(browser, exchange.http, PHONE) as visit:
+        visit.expected += [*LOST, "Content Security Policy", "Refused to connect"]
+        visit.page.route("**/config.json", lambda route: route.fulfill(json=nowhere))
+        visit.page.reload()
+        expect(visit.at("stale-note")).to_contain_text("cannot be reached")
+
+
 def test_where_a_browser_cannot_sign_the_page_says_so(browser: Browser, exchange: Stack) -> None:
     market = Market(exchange.http, headers=made_key(exchange, ADMIN).bearer)
     signing, other = made_key(exchange, TRADER, signed_only=True), made_key(exchange, TRADER)

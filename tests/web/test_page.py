@@ -6,6 +6,7 @@ page shows is held against what REST says. A visit fails by itself when anything
 
 import asyncio
 import random
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from playwright.sync_api import Browser, Route, expect
 from bench.page_load import Sent, Wandering, prepare, send
 from tests.support.stack import Stack
 from tests.support.trading_page import Market, Visit, eventually, own_symbol, visiting
-from tools.browser import DESKTOP, PHONE, Metrics, Screen, Theme, chromium
+from tools.browser import DESKTOP, PHONE, TABLET, Metrics, Screen, Theme, chromium
 
 pytestmark = pytest.mark.stack
 
@@ -94,6 +95,7 @@ def test_both_prices_of_a_stop_limit_order_can_be_amended(
         expect(row.get_by_role("button", name="Amend")).to_be_visible()
         amended = market.order(account)
         assert (amended["price"], amended["stop_price"], amended["quantity"]) == ("112.50", "111.50", "2.000")
+        expect(row.locator(".price")).to_contain_text("if ≥ 111.50")
 
 
 @SCREENS
@@ -186,6 +188,10 @@ def test_a_level_that_is_clicked_fills_the_form(browser: Browser, market: Market
         expect(visit.control("price")).to_have_value("102.00")
         visit.level("bid", "98.00").click()
         expect(visit.control("price")).to_have_value("98.00")
+        visit.fill(side="buy", type="market", quantity="1")
+        expect(visit.at("order-estimate")).to_contain_text("101")
+        market.place("sell", "100", "1")
+        expect(visit.at("order-estimate")).to_contain_text("100")  # as the book is now
 
 
 ORDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -309,6 +315,7 @@ def test_each_instrument_has_its_own_book_and_orders(browser: Browser, market: M
         visit.choose(other.symbol)
         expect(visit.level("bid", "55.00").locator(".size")).to_contain_text("7")
         expect(visit.page.locator("#ladder [data-side][data-price]:visible")).to_have_count(1)
+        expect(visit.at("asks")).to_have_class(re.compile("empty"))
         other.place("sell", "56", "1")
         expect(visit.level("ask", "56.00")).to_be_visible()
 
@@ -325,14 +332,18 @@ def test_a_halt_is_seen_and_closes_the_form(browser: Browser, market: Market, ac
 
 
 def test_all_orders_of_the_symbol_are_canceled_at_once(browser: Browser, market: Market, account: str) -> None:
-    for price in ("97", "96", "95"):
-        market.place("buy", price, account=account)
+    """More of them than a table should have rows."""
+    order = {"symbol": market.symbol, "side": "buy", "quantity": "1", "account": account}
+    for step in range(3):
+        items = [{"place": {**order, "price": f"{90 - step - n / 20:.2f}"}} for n in range(70)]
+        market.ask("POST", "/orders/batch", {"items": items})
     with visiting(browser, market.http, DESKTOP) as visit:
         visit.choose(market.symbol, account)
-        expect(visit.page.locator("#open-orders [data-order-id]")).to_have_count(3)
+        expect(visit.page.locator("#open-orders [data-order-id]")).to_have_count(200)
+        expect(visit.at("open-orders-empty")).to_contain_text("200 of 210")
         visit.page.get_by_role("button", name="Cancel all").click()
         expect(visit.page.locator("#open-orders [data-order-id]")).to_have_count(0)
-        expect(visit.message()).to_contain_text("3 orders canceled")
+        expect(visit.message()).to_contain_text("210 orders canceled")
         assert {order["status"] for order in market.orders(account)} == {"canceled"}
         expect(visit.level("bid", "99.00")).to_be_visible()  # somebody else's
 
@@ -365,13 +376,22 @@ def test_everything_can_be_done_from_the_keyboard(browser: Browser, market: Mark
         expect(row).to_have_count(0)
 
 
-@SCREENS
+@pytest.mark.parametrize("screen", [DESKTOP, TABLET, PHONE], ids=["desktop", "tablet", "phone"])
 def test_nothing_sticks_out_of_the_screen(browser: Browser, market: Market, account: str, screen: Screen) -> None:
-    market.place("buy", "97", "1", account=account)
+    """However long names and figures are; and of prices no digit is left out."""
+    long = {"symbol": f"A-long_name-{secrets.token_hex(6)}", "account": account}
+    steps = {"tick_size": "0.00000001", "lot_size": "0.001", "max_quantity": "900000000"}
+    market.ask("PUT", f"/instruments/{long['symbol']}", steps)
+    for side, price in (("buy", "8999999.12345678"), ("sell", "9000000.12345678"), ("buy", "9000000.12345678")):
+        market.ask("POST", "/orders", {**long, "side": side, "price": price, "quantity": "123456789.123"})
     with visiting(browser, market.http, screen) as visit:
-        visit.choose(market.symbol, account)
-        expect(visit.open_order(market.order(account)["order_id"])).to_be_visible()
+        visit.choose(long["symbol"], account)
+        price = visit.level("bid", "8999999.12345678").locator(".price")
+        expect(price).to_be_visible()
+        expect(visit.page.locator("#open-orders [data-order-id]")).to_be_visible()
         assert visit.page.evaluate("document.scrollingElement.scrollWidth") <= screen.width
+        for each in (price, visit.at("tape").locator(".price"), visit.at("last-price")):
+            assert each.evaluate("each => each.scrollWidth <= each.clientWidth || each.clientWidth === 0")
 
 
 def test_light_and_dark_are_remembered(browser: Browser, market: Market) -> None:

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { NotDecimal, OffStep, Step, grouped, shortened, trimmed } from "../../../gateway/static/trade/decimals.js";
+import { NotDecimal, OffStep, Step, fitted, grouped, shortened, trimmed } from "../../../gateway/static/trade/decimals.js";
 
 const cent = Step.of("0.01");
 
@@ -63,6 +63,13 @@ test("for the eye", () => {
   assert.equal(shortened("0.00001", 4), "<0.0001");
   assert.equal(shortened("0.00000", 4), "0.0000");
   assert.equal(shortened("12.9", 0), "12");
+  for (const [text, characters, shown] of [
+    ["1.23456789", 10, "1.2345"], ["123456.78901", 10, "123456.789"], ["1234567890.5", 10, "1234567890"],
+    ["12345678901", 10, "12.345678B"], ["1234567.8", 5, "1.23M"], ["123456", 5, "123K"], ["0.00001", 10, "<0.0001"],
+    ["999999999999999", 5, "999T"],
+  ]) {
+    assert.equal(fitted(text, 4, characters), shown);
+  }
   assert.equal(grouped("1234567.125"), "1,234,567.125");
   assert.equal(grouped("999"), "999");
 });
