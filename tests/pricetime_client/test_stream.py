@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import httpx
 import msgspec
 import pytest
 
@@ -408,6 +409,40 @@ async def test_a_refused_order_is_a_refusal(played: Played) -> None:
         with pytest.raises(Refusal, match="off_tick: No") as refused:
             await within(wanted)
         assert refused.value.status == 422
+
+
+async def test_what_was_told_over_websocket_is_shown_by_rest(played: Played) -> None:
+    sequences: list[str | None] = []
+
+    def rest(request: httpx.Request) -> httpx.Response:
+        sequences.append(request.headers.get("Journal-Sequence"))
+        return httpx.Response(200, json=order(11))
+
+    exchange = AsyncExchange("http://127.0.0.1:1", played.url, transport=httpx.MockTransport(rest))
+    async with exchange, exchange.stream() as streams:
+        peer = await played.joined()
+        wanted = placing(streams)
+        await peer.says(answered(await peer.hears(), "placed", order=order(11)))
+        await within(wanted)
+        await exchange.order(11)
+    assert sequences == ["7"]
+
+
+async def test_a_cancelation_whose_answer_was_lost_is_looked_up(played: Played) -> None:
+    """Only REST can tell what has become of it."""
+    gone = {**order(11), "status": "canceled"}
+    rest = httpx.MockTransport(lambda request: httpx.Response(200, json={**gone, "reason": request.url.path}))
+    exchange = AsyncExchange("http://127.0.0.1:1", played.url, transport=rest)
+    async with exchange, exchange.stream() as streams:
+        peer = await played.joined()
+        wanted = asyncio.create_task(streams.cancel(11))
+        await peer.hears()
+        await peer.hangs_up()
+        peer = await played.joined()
+        refused = problem("order_not_resting", 409, id=(await peer.hears())["id"])
+        refused["problem"].update(order_id=11, order_status="canceled")
+        await peer.says(refused)
+        assert (await within(wanted)).reason == "/orders/11"
 
 
 async def test_an_order_that_is_out_when_the_stream_ends_is_unknown(played: Played) -> None:
