@@ -1,9 +1,10 @@
 """Processes killed, also at named points of their loops; paused, starved, out of memory; clocks that jump."""
 
 import asyncio
-import os
 import signal
 import sys
+import tempfile
+import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -187,14 +188,14 @@ async def clock_jump(run: Run) -> str:
 # Resources
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_GIVE_BACK_SECONDS = 10.0
 _STARVED = "CPU starvation, out of memory"
 
 
 @contextmanager
 def cgroup(controller: str, limits: dict[str, str], pids: Iterable[int]) -> Iterator[None]:
     """These processes in a group of their own, and back in the first one afterwards."""
-    folder = _CGROUPS / controller / f"pricetime-chaos-{os.getpid()}-{len(os.listdir(_CGROUPS / controller))}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="pricetime-chaos-", dir=_CGROUPS / controller))
     try:
         for name, value in limits.items():
             (folder / name).write_text(value)
@@ -203,10 +204,22 @@ def cgroup(controller: str, limits: dict[str, str], pids: Iterable[int]) -> Iter
                 (folder / "cgroup.procs").write_text(str(pid))
         yield
     finally:
-        for left in (folder / "cgroup.procs").read_text().split():
+        _empty(folder)
+
+
+def _empty(group: Path) -> None:
+    """Give back its processes, and those that they start meanwhile; then remove it."""
+    deadline = time.monotonic() + _GIVE_BACK_SECONDS
+    while True:
+        for left in (group / "cgroup.procs").read_text().split():
             with suppress(OSError):
-                (_CGROUPS / controller / "cgroup.procs").write_text(left)
-        folder.rmdir()
+                (group.parent / "cgroup.procs").write_text(left)
+        try:
+            return group.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 @kind("cpu-starved", _STARVED, 15, needs=("cgroups",))
