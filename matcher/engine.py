@@ -290,8 +290,10 @@ class Engine:
             return None
         if command.side is BUY:
             own, best = book.bids, book.asks.best
+            trades = best is not None and best.price <= price
         else:
             own, best = book.asks, book.bids.best
+            trades = best is not None and best.price >= price
         level = own.levels.get(price)
         if level is None and not 1 <= price <= MAX_PRICE:
             return None
@@ -303,7 +305,6 @@ class Engine:
             if not holding.allows(command.side, quantity, price):
                 return None
             is_special = True
-        trades = best is not None and best.key + price * own.sign >= 0
         if command.terms is not None or command.post_only or (time_in_force is not GTC and time_in_force is not IOC):
             if (trades and command.post_only) or not checks.has_good_terms(command, rules, time):
                 return None
@@ -447,7 +448,7 @@ class Engine:
         reason: CancelReason | None = None
         if order.time_in_force is FOK and not _can_fill(order, makers, limit, work.fills_left):
             reason = _FILL_OR_KILL
-        elif makers.reaches(limit):
+        else:
             reason = self._trade(order, book, makers, limit, work)
         if order.remaining and reason is None:
             reason = _reason_not_to_rest(order, makers, is_own_limit)
@@ -715,7 +716,7 @@ class Engine:
         if order is None or (accounts is not None and not _is_of(order, accounts)):
             return Refusal(RejectReason.UNKNOWN_ORDER, "order_id")
         holding, level = order.holding, order.level
-        if holding.book.status is HALTED:
+        if not holding.book.is_free and holding.book.status is HALTED:
             return Refusal(RejectReason.INSTRUMENT_HALTED, "order_id")
         canceled = OrderCanceled(order.state(), _REQUESTED)
         if level is None:
