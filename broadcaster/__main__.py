@@ -33,6 +33,7 @@ from entry.matcher_client import MatcherClient
 from entry.measures import of_admission, of_matcher_client
 from entry.origins import Origins
 from entry.position import Position
+from runtime.clock import steady
 from runtime.connection import close, connect, watch
 from runtime.journal import wait_for_journal
 from runtime.keys import Keys, check_binding
@@ -50,7 +51,8 @@ log = logging.getLogger(__name__)
 
 _MANY_FILES = 65_536
 GOING_AWAY_SECONDS = 0.5
-"""Between the word of it and the end: for answers that are still to come."""
+"""Between the word of it and the end, unless all have gone before: for answers that are still to come."""
+_LOOK_SECONDS = 0.02
 RECONNECT_AFTER_MS = 1_000
 SETTLE_SECONDS = 1.0
 
@@ -114,7 +116,9 @@ async def _until_stopped(stop: asyncio.Event, live: Live, server: BroadcastServe
     await stop.wait()
     if live.sessions:
         live.tell_all(GoingAway(reconnect_after_ms=RECONNECT_AFTER_MS, sequence=live.position.sequence))
-        await asyncio.sleep(GOING_AWAY_SECONDS)
+        until = steady() + GOING_AWAY_SECONDS
+        while live.sessions and steady() < until:  # noqa: ASYNC110 (each tells nobody but the server when it goes)
+            await asyncio.sleep(_LOOK_SECONDS)
     server.dismiss(GOING_AWAY)
     await counter.settle(live)
 

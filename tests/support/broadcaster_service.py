@@ -26,6 +26,7 @@ class BroadcasterService:
     folder: Path
     settings: dict[str, object] = field(default_factory=dict)
     """PRICETIME_* variables by their short names."""
+    program: tuple[str, ...] = ("-m", "broadcaster")
     listening: socket.socket = field(init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -55,7 +56,7 @@ class BroadcasterService:
         }
         with (self.folder / "broadcaster.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "broadcaster"],
+                [sys.executable, *self.program],
                 cwd=ROOT,
                 env=environment,
                 pass_fds=[self.listening.fileno()],
