@@ -93,6 +93,7 @@ def test_grafana_knows_each_field_and_each_value() -> None:
 def test_a_slip_of_the_pen_is_found(path: tuple[Any, ...], value: Any, named: str) -> None:
     """Or the test above would hold of anything."""
     written = dashboard()
+    del written["panels"][7:]
     *way, last = path
     place: Any = written
     for step in way:

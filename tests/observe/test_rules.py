@@ -188,7 +188,6 @@ CASES: dict[str, Case] = {
         "12m",
         also=(
             waits("broadcaster_request_seconds", 1.0, 'operation="place"'),
-            waits("nats_request_seconds", 1.0, 'subject="orders.submit"'),
             waits("nats_request_seconds", 1.0, 'subject="accounts.*.orders.*"'),
         ),
     ),
