@@ -7,7 +7,8 @@ costs next to nothing; most get room meanwhile, and the room never stands empty.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from entry.admission import Admission, Kind
 
@@ -21,8 +22,7 @@ OnTurn = Callable[[bool], None]
 """Is told once whether there is room: then it has to enter there and then."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True, gc=False):
     until: float
     size: int
     on_turn: OnTurn

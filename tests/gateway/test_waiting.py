@@ -344,9 +344,9 @@ async def test_the_order_of_a_client_that_has_gone_is_not_placed(patient: Gatewa
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_waits_is_answered_before_the_gateway_stops(module_nats_server: NatsServer, way: Way) -> None:
-    settings = {"requests_in_flight": 1, "command_timeout_seconds": 0.5, "command_retry_seconds": 0.1}
+    settings = {"requests_in_flight": 1, "command_timeout_seconds": 0.3, "command_retry_seconds": 0.1}
     async with AsyncExitStack() as opened:
-        async with running_gateway(module_nats_server.url, **settings, order_wait_seconds=0.5) as gateway:
+        async with running_gateway(module_nats_server.url, **settings, order_wait_seconds=0.3) as gateway:
             await gateway.placed()
             await gateway.matcher.go_away()
             at_work, waiting = [await opened.enter_async_context(connected(gateway)) for _ in range(2)]
