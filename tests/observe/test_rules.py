@@ -60,6 +60,8 @@ def test_an_alert_says_how_urgent_it_is_and_where_to_read_on(name: str) -> None:
     rule = alerts()[name]
     assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
     assert rule["annotations"]["summary"]
+    for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
+        assert re.search(rf"\b{label}\b", rule["expr"]), "a label that it does not have is shown as nothing"
     severity = rule["labels"]["severity"]
     assert severity in ("page", "ticket")
     section = RUNBOOK.read_text().split(f"## {name}\n")[1].split("\n## ")[0]

@@ -21,7 +21,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from runtime.metrics import CATALOGUE
-from tests.observe.test_rules import alerts, queries
+from tests.observe.test_rules import alerts, dashboard, queries
 from tests.support.collector import Collector, running_collector
 from tests.support.prometheus import get, running_prometheus
 from tests.support.servers import wait_until
@@ -129,6 +129,19 @@ def test_every_panel_of_the_dashboard_shows_something(observed: Observed) -> Non
 
     wait_until(look, 60)
     assert missing == []
+
+
+def test_what_a_legend_names_is_a_label_of_what_is_shown(observed: Observed) -> None:
+    """Or the lines of a panel would all be called the same."""
+    targets = [(panel["title"], target) for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+    nameless = []
+    for title, target in targets:
+        labels = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+        found = ask(observed.prometheus, target["expr"]) if labels else []
+        if "vector(0)" in target["expr"]:  # which is there so that the panel is not empty
+            found = [each for each in found if each["metric"]]
+        nameless += [(title, each["metric"]) for each in found if not labels <= each["metric"].keys()]
+    assert nameless == []
 
 
 def test_no_alert_burns_and_each_can_be_evaluated(observed: Observed) -> None:
