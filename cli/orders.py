@@ -46,8 +46,7 @@ def _one(connected: Exchange, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
         return 0
-    events = sorted(connected.order_history(found.order_id), key=lambda event: event.sequence)
-    print("\n".join([*order_lines(found), "", *life(events)]))
+    print("\n".join([*order_lines(found), "", *life(connected.order_history(found.order_id))]))
     return 0
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from pricetime_client.asking import Came, Spoken, Step
 from pricetime_client.calls import Calls
-from pricetime_client.errors import ExchangeError, Refusal
+from pricetime_client.errors import ExchangeError, NoAnswer, Refusal
 from pricetime_client.mailbox import Mailbox
 from pricetime_client.messages import (
     Answered,
@@ -215,8 +215,10 @@ class Switchboard:
     def _failed(self, said: Failed) -> Talk[None]:
         problem = said.problem
         if said.id is None or said.id == _CANCEL_ON_DISCONNECT_ID:
-            if problem.code in _FINAL or said.id is not None:
+            if problem.code in _FINAL:
                 raise Refusal(problem)
+            if said.id is not None:
+                raise NoAnswer(f"orders would not go with the connection: {problem.detail}", unknown=False)
         elif said.id in self._waiting:
             self._answer(said.id, said)
         elif (box := self._boxes.get(said.id)) is not None:

@@ -473,6 +473,10 @@ async def test_orders_go_with_every_connection_once_that_was_wanted(played: Play
         peer = await played.joined()
         assert await peer.hears() == {"id": 0, "op": "cancel_on_disconnect", "enabled": True}
         await peer.accepts()
+        await peer.says(problem("internal_error", 500, id=0))  # so that connection is not to be relied on
+        peer = await played.joined()
+        assert (await peer.hears())["id"] == 0
+        await peer.accepts()
         await peer.says(problem("forbidden", 403, id=0))
         with pytest.raises(Refusal, match="forbidden"):
             await within(anext(trades))
