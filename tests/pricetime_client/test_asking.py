@@ -122,7 +122,7 @@ def test_without_patience_it_is_asked_once() -> None:
 
 def test_what_can_never_be_answered_is_given_up_at_once() -> None:
     talk = Talk([lost(), Lost(began=0, ended=0, why="it is closed", was_sent=False, is_final=True)])
-    with pytest.raises(NoAnswer, match="which may have been carried out .it is closed.") as ended:
+    with pytest.raises(NoAnswer, match=r"which may have been carried out \(it is closed\)") as ended:
         talk.hold(definite(PLACE, PATIENCE))
     assert ended.value.unknown
     assert (len(talk.asked), len(talk.pauses)) == (2, 1)
