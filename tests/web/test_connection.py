@@ -157,6 +157,9 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, exchange: Stack, mark
         for each, note in (("pt_nonsense", "not a whole key"), (wrong, "not good"), (made.key, "may read, trade")):
             say_key(visit, each)
             expect(visit.at("key-note")).to_contain_text(note)
+        expect(visit.message()).to_contain_text("may read, trade")
+        expect(visit.at("key")).to_be_hidden()
+        expect(visit.at("key-button")).to_contain_text(made.id[:4])
         visit.trade_for("anna")
         visit.fill(side="buy", type="limit", price="98", quantity="1")
         visit.submit()
@@ -164,6 +167,11 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, exchange: Stack, mark
         expect(visit.open_order(market.order("anna")["order_id"])).to_be_visible()
         visit.trade_for("ben")
         expect(visit.at("key-note")).to_contain_text("not for the account ben")
+        expect(visit.at("open-orders-empty")).to_contain_text("Not for this key")
+        assert visit.serious_findings() == []
+        visit.trade_for("anna")
+        expect(visit.at("key")).to_be_hidden()
+        expect(visit.at("open-orders")).to_contain_text("98.00")
         assert made.key not in visit.page.content()
         assert any("pricetime-signature" in each for each in sent)
         assert not any(made.secret in each for each in sent)

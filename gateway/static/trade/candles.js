@@ -18,6 +18,7 @@ const UNITS = { s: 1, m: 60, h: 3600, d: 86400 };
 const TRADE_MS = 200;
 const KEPT = 20_000; // a page may be open for days, on candles of a second
 const LABELLED = 6; // own orders, at most; more of them would hide the prices
+const NEAR = 0.02; // of the last price: the label of one that is out of sight would stand at the edge
 const FAR_LEFT = 20; // so many candles from the first one, older ones are asked for
 
 export class Candles {
@@ -156,7 +157,8 @@ export class Candles {
   /** Own resting orders of this symbol, as lines. */
   ownOrders(orders) {
     for (const line of this.#lines.splice(0)) this.#bars.removePriceLine(line);
-    const isLabelled = orders.length <= LABELLED;
+    const last = Number(this.last?.close ?? NaN);
+    const isLabelled = (price) => orders.length <= LABELLED && Math.abs(price / last - 1) < NEAR;
     for (const order of orders) {
       const price = order.price ?? order.stop_price;
       if (price === null || this.#lines.length >= 20) continue;
@@ -166,7 +168,7 @@ export class Candles {
           color: order.side === "buy" ? this.#palette.bid : this.#palette.ask,
           lineWidth: 1,
           lineStyle: LineStyle.Dashed,
-          axisLabelVisible: isLabelled,
+          axisLabelVisible: isLabelled(Number(price)),
           axisLabelColor: this.#palette.raised,
           axisLabelTextColor: this.#palette.text,
           title: `${order.side} ${trimmed(order.quantity)}`,

@@ -6,7 +6,7 @@ import { fitted, grouped } from "./decimals.js";
 
 const DRAW_MS = 300;
 const LEVELS = 200; // of a side are in sight at first
-const FAR = 4; // times as far as half of the levels reach: what lies beyond leaves the rest too little room
+const FAR = 6; // times as far as a quarter of the levels reach: what lies beyond leaves the rest too little room
 const AXIS = 18; // pixels below for the prices
 const LABELS = 4; // from end to end, if there is room
 const CHARACTERS = 10; // of quantities
@@ -178,8 +178,8 @@ const quantity = (lot, point) => grouped(fitted(lot.format(point?.lots ?? 0n), 3
 function farthest(side, middle) {
   const count = Math.min(side.length, LEVELS);
   if (count === 0) return 0;
-  const [half, all] = [(count - 1) >> 1, count - 1].map((at) => Math.abs(side.prices[at] - middle));
-  return count < FAR ? all : Math.min(all, FAR * half);
+  const [quarter, all] = [Math.ceil((count - 1) / 4), count - 1].map((at) => Math.abs(side.prices[at] - middle));
+  return Math.min(all, FAR * quarter);
 }
 
 /** The levels in reach, with what there is up to each: exactly as lots, and as a float to draw. */

@@ -16,10 +16,10 @@ export class Fills {
   #rows = new Map();
   #fills = [];
 
-  /** `isKnown`: it is known which orders there are, so no fills are none. */
-  show(fills, isKnown) {
+  /** `whenNone` is what to say where there are none. */
+  show(fills, whenNone) {
     this.#fills = fills;
-    setText(this.#empty, isKnown ? "No fills yet" : "Not known yet");
+    setText(this.#empty, whenNone);
     this.draw();
   }
 

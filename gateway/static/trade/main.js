@@ -68,6 +68,9 @@ class Page {
   rules = new Map();
   #listedAt = -Infinity;
   #wasLive = false;
+  #goodKey = null;
+  #isKeyNew = false; // it was typed just now
+  #whyNoOrders = "Not known yet";
 
   get account() {
     return byId("account").value.trim();
@@ -248,6 +251,7 @@ class Page {
   #followOrders() {
     const { account } = this;
     this.own.clear();
+    this.#whyNoOrders = "Not known yet";
     this.#showOwn();
     this.connection.subscribe("orders", {
       fields: () => ({ channel: "orders", ...(account === "" ? {} : { account }), ...this.#goingOn() }),
@@ -264,9 +268,11 @@ class Page {
   }
 
   #ordersAnew(problem) {
-    if (problem.code !== "gap" && problem.code !== "ahead") return false;
+    const goesOn = problem.code === "gap" || problem.code === "ahead";
     this.own.clear();
-    return true;
+    this.#whyNoOrders = { 401: "An API key is needed", 403: "Not for this key" }[problem.status] ?? "Not known yet";
+    if (!goesOn) this.#showOwn();
+    return goesOn;
   }
 
   #onOrders(message) {
@@ -303,8 +309,8 @@ class Page {
     const open = this.own.open();
     if (open.some((order) => !this.rules.has(order.symbol))) this.quietly(this.learnInstruments());
     const here = open.filter((order) => order.symbol === this.symbol);
-    this.openOrders.show(open, this.own.isKnown);
-    this.fills.show(this.own.fills, this.own.isKnown);
+    this.openOrders.show(open, this.own.isKnown ? "No open orders" : this.#whyNoOrders);
+    this.fills.show(this.own.fills, this.own.isKnown ? "No fills yet" : this.#whyNoOrders);
     this.ladder.ownOrders(here);
     this.candles.ownOrders(here);
   }
@@ -329,6 +335,7 @@ class Page {
 
   useAccount() {
     remember("account", this.account);
+    if (this.#goodKey !== null) this.#praiseKey(); // it may not have been for the account before
     this.#followOrders();
     this.form.refresh();
   }
@@ -337,11 +344,13 @@ class Page {
   useKey(text) {
     const key = ApiKey.parse(text);
     if (key === null && text !== "") {
-      this.#noteKey("That is not a whole key: pt_, an id, _ and a secret, as `pricetime keys create` shows it", "bad");
+      this.#noteKey("This is not a whole key. It reads pt_, an id, _ and a secret: as it was shown once, when it was made", "bad");
       return;
     }
     rememberKey(text);
     this.#noteKey("");
+    this.#isKeyNew = key !== null;
+    this.#goodKey = null;
     this.own.clear();
     this.#showOwn();
     this.rest.key = key;
@@ -349,21 +358,48 @@ class Page {
   }
 
   #onKeyProblem(problem) {
-    const [note, kind] = keyProblem(problem, this.rest.key, this.account);
+    const { key } = this.rest;
+    if (problem.status !== 403) this.#goodKey = null;
+    const [note, kind] = keyProblem(problem, key, this.account);
     this.#noteKey(note, kind, problem.detail ?? problem.message);
+    this.#labelKey(key === null ? "Key needed" : `Key ${key.id.slice(0, 4)}…`, kind, note);
+    this.showKeyForm(true);
+  }
+
+  #praiseKey() {
+    const { id, words } = this.#goodKey;
+    this.#noteKey(words, "good");
+    this.#labelKey(`Key ${id.slice(0, 4)}…`, "good", words);
+    this.showKeyForm(false);
   }
 
   #noteKey(text, kind = "", details = "") {
-    byId("key-field").hidden = false;
     const note = byId("key-note");
     setText(note, text);
     note.title = details;
     note.dataset.kind = kind;
   }
 
+  #labelKey(text, kind, title) {
+    const button = byId("key-button");
+    button.hidden = false;
+    setText(button, text);
+    button.dataset.kind = kind;
+    button.title = title;
+  }
+
+  showKeyForm(isShown) {
+    byId("key-form").hidden = !isShown;
+    byId("key-button").setAttribute("aria-expanded", String(isShown));
+  }
+
   #onAuthenticated({ key_id: keyId, scopes, accounts }) {
+    const may = `This key may ${scopes.join(", ")}.`;
     const how = this.rest.key?.signs ? "Each request is signed; the key stays here." : "The key itself is sent.";
-    this.#noteKey(`Key ${keyId.slice(0, 6)}… may ${scopes.join(", ")}`, "good", how);
+    this.#goodKey = { id: keyId, words: `${may} ${how}` };
+    this.#praiseKey();
+    if (this.#isKeyNew) this.form.say(this.#goodKey.words, "good");
+    this.#isKeyNew = false;
     byId("accounts").replaceChildren(...(accounts ?? []).map((each) => element("option", { value: each })));
     if (accounts === null || accounts.length === 0 || accounts.includes(this.account)) return;
     byId("account").value = accounts[0];
@@ -408,6 +444,10 @@ function listen(page) {
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     page.useKey(byId("key").value.trim());
+  });
+  byId("key-button").addEventListener("click", () => {
+    page.showKeyForm(byId("key-form").hidden);
+    byId("key").focus();
   });
   byId("theme").addEventListener("click", () => globalThis.toggleTheme());
   addEventListener("online", () => page.connection.hurry());

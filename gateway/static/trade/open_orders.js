@@ -33,7 +33,7 @@ export class OpenOrders {
   #empty = byId("open-orders-empty");
   #rows = new Map();
   #orders = [];
-  #isKnown = false;
+  #whenNone = "";
   #symbol = null;
   #account = () => "";
 
@@ -45,10 +45,10 @@ export class OpenOrders {
     this.#symbol = symbol;
   }
 
-  /** Newest first. `isKnown`: it is all of them. */
-  show(orders, isKnown) {
+  /** Newest first. `whenNone` is what to say where there are none. */
+  show(orders, whenNone) {
     this.#orders = orders;
-    this.#isKnown = isKnown;
+    this.#whenNone = whenNone;
     this.draw();
   }
 
@@ -85,8 +85,7 @@ export class OpenOrders {
   #tellHowMany() {
     const count = this.#orders.length;
     this.#empty.hidden = count > 0 && count <= SHOWN;
-    if (count > SHOWN) setText(this.#empty, `The newest ${SHOWN} of ${count} are shown`);
-    else setText(this.#empty, this.#isKnown ? "No open orders" : "Not known yet");
+    setText(this.#empty, count > SHOWN ? `The newest ${SHOWN} of ${count} are shown` : this.#whenNone);
   }
 
   #add(order) {
