@@ -5,6 +5,7 @@ said before it fell silent is not told any more: an old figure would pass for a 
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,6 +21,8 @@ from runtime.metrics_server import Exposition
 
 if TYPE_CHECKING:
     import httpx
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 2.0
@@ -106,7 +109,9 @@ class NatsServers:
 
         try:
             self._found[address] = await _ask(client, address)
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError):
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+            if address not in self._found or self._found[address] is not None:
+                log.warning("nats-server at %s does not say how it is: %s", address, error or type(error).__name__)
             self._found[address] = None
 
     def measures(self) -> Iterator[Measure]:

@@ -5,6 +5,7 @@ sessions of other users Postgres tells how long their transactions last to membe
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import asyncpg
 from runtime import metrics
 from runtime.metrics import Measure
 from runtime.metrics_server import Exposition
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
@@ -76,7 +79,9 @@ class PostgresServer:
                 server = await self._connection.fetchrow(_SERVER)
                 assert server is not None
                 return Figures(server, await self._connection.fetch(_SESSIONS))
-        except _AWAY:
+        except _AWAY as error:
+            if self._found is not None or not self._was_asked:
+                log.warning("Postgres does not say how it is: %s", str(error) or type(error).__name__)
             self._drop()
             return None
 

@@ -99,9 +99,10 @@ async def test_where_nobody_reads_metrics_nobody_is_asked() -> None:
 
 @pytest.mark.stack
 async def test_a_real_server_is_followed_through_its_end_and_its_return(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(nats_servers_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(nats_servers_module, "_ANSWER_SECONDS", 60)
     connection = await connect(nats_server.url, "test")
     await connection.jsm().add_stream(name="MINE", subjects=["mine"])
     await connection.jetstream().publish("mine", b"x" * 1_000)
@@ -111,7 +112,7 @@ async def test_a_real_server_is_followed_through_its_end_and_its_return(
             return told(each for each in servers.measures() if each.labels[0] == address)
 
         ours = nats_server.monitor_url.removeprefix("http://")
-        await until(lambda: node(ours) and node("127.0.0.1:1"))
+        await until(lambda: node(ours).get("nats_server_healthy") and node("127.0.0.1:1"))
         assert node("127.0.0.1:1") == {"nats_server_up": False}
         found = node(ours)
         assert (found["nats_server_up"], found["nats_server_healthy"]) == (True, True)
@@ -129,3 +130,5 @@ async def test_a_real_server_is_followed_through_its_end_and_its_return(
         nats_server.start()
         await until(lambda: node(ours).get("nats_server_healthy"))
         assert node(ours)["nats_server_start_time_seconds"] > found["nats_server_start_time_seconds"]
+    for address in (nats_server.monitor_url, "http://127.0.0.1:1"):
+        assert caplog.text.count(f"nats-server at {address} does not say how it is") == 1, "once, as it goes away"

@@ -38,6 +38,7 @@ async def watching(url: str) -> AsyncIterator[Watched]:
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_server_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(postgres_server_module, "_ANSWER_SECONDS", 60)
 
 
 async def test_size_connections_and_transactions(database: str) -> None:
@@ -100,9 +101,11 @@ async def test_a_deadlock_counts(database: str) -> None:
         await until(lambda: told(server.measures())["deadlocks_total"] == 1)
 
 
-async def test_one_that_cannot_be_reached_is_away_and_no_more_is_told() -> None:
-    async with watching("postgresql://nobody@127.0.0.1:1/none") as server:
+async def test_one_that_cannot_be_reached_is_away_and_no_more_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with watching("postgresql://nobody:secret@127.0.0.1:1/none") as server:
         assert told(server.measures()) == {"up": False}
+    assert "Postgres does not say how it is" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_one_that_goes_away_is_told_by_nothing_that_was_seen_before(postgres: PostgresServer) -> None:
