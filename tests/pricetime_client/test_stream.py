@@ -445,7 +445,11 @@ async def test_a_cancelation_whose_answer_was_lost_is_looked_up(played: Played) 
         assert (await within(wanted)).reason == "/orders/11"
 
 
-async def test_an_order_that_is_out_when_the_stream_ends_is_unknown(played: Played) -> None:
+async def test_an_order_that_is_out_when_the_stream_ends_is_unknown(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("pricetime_client.async_exchange.spread", lambda pause: pauses.append(pause.seconds) or 0.0)
     async with opened(played) as streams:
         peer = await played.joined()
         wanted = placing(streams, client_order_id="mine")
@@ -457,6 +461,7 @@ async def test_an_order_that_is_out_when_the_stream_ends_is_unknown(played: Play
         with pytest.raises(NoAnswer, match="key_ended") as ended:
             await within(placing(streams))
         assert not ended.value.unknown
+    assert len(pauses) == 1  # before it was found that there is no use
 
 
 async def test_orders_go_with_every_connection_once_that_was_wanted(played: Played) -> None:
