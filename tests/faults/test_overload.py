@@ -30,13 +30,15 @@ pytestmark = pytest.mark.stack
 
 ROOM = 40
 MEGABYTE = 2**20
+SETTINGS = {"PRICETIME_REQUESTS_IN_FLIGHT": str(ROOM), "PRICETIME_COMMAND_TIMEOUT_SECONDS": "60"}
+"""What is let in is to wait for as long as a slow machine needs to refuse the rest."""
 NOT_DONE = {"overloaded", "matcher_unavailable"}
 UNKNOWN = {"result_unknown"}
 
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[Stack]:
-    with running_stack({"PRICETIME_REQUESTS_IN_FLIGHT": str(ROOM)}) as started:
+    with running_stack(SETTINGS) as started:
         yield started
 
 
@@ -63,7 +65,7 @@ class Sender:
             "quantity": "1",
             "client_order_id": name,
         }
-        response = await self.http.post("/orders", json=order, timeout=30)
+        response = await self.http.post("/orders", json=order, timeout=120)
         content = response.json()
         code = content.get("code", "")
         self.answers[f"{response.status_code} {code}".strip()] += 1
@@ -132,7 +134,7 @@ async def test_more_orders_than_may_be_at_work(exchange: Stack) -> None:
                 while refused < 2 * ROOM:  # while those that were let in still wait
                     await asyncio.sleep(0.01)
                     refused = len(sender.not_done)
-            canceling = asyncio.create_task(http.delete(f"/orders/{resting}", timeout=30))
+            canceling = asyncio.create_task(http.delete(f"/orders/{resting}", timeout=120))
             assert (await http.get("/health/live")).status_code == 200
         await asyncio.gather(*placing)
         canceled = await canceling
