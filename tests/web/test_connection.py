@@ -182,8 +182,14 @@ def test_prices_that_cannot_be_had_are_said_to_be_missing(browser: Browser, exch
     with visiting(browser, exchange.http, PHONE) as visit:
         visit.expected += [*LOST, "Content Security Policy", "Refused to connect"]
         visit.page.route("**/config.json", lambda route: route.fulfill(json=nowhere))
+        visit.page.clock.install()
         visit.page.reload()
-        expect(visit.at("stale-note")).to_contain_text("cannot be reached")
+
+        def is_told() -> bool:
+            visit.page.clock.run_for(500)
+            return "cannot be reached" in visit.at("stale-note").inner_text()
+
+        eventually(visit.page, is_told, "it is said")
 
 
 def test_where_a_browser_cannot_sign_the_page_says_so(browser: Browser, exchange: Stack) -> None:
