@@ -7,11 +7,13 @@ import asyncio
 import json
 import logging
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 import gateway.waiting
@@ -84,9 +86,11 @@ async def test_who_has_waited_for_long_enough_is_told_so() -> None:
     line = WaitingLine(admission, SHORT)
     told: list[tuple[Waiter, bool]] = []
     for _ in range(3):
-        waiters = [Waiter(line, admission, told) for _ in range(2)]
-        await asyncio.wait_for(waiters[1].over.wait(), 30)
-        assert told == [(waiter, False) for waiter in waiters]
+        first = Waiter(line, admission, told)
+        await asyncio.sleep(SHORT / 2)  # so that the second one's time is over later
+        second = Waiter(line, admission, told)
+        await asyncio.wait_for(second.over.wait(), 30)
+        assert told == [(first, False), (second, False)]
         told.clear()
     assert len(line) == 0
 
@@ -248,12 +252,24 @@ async def test_an_order_waits_until_there_is_room(patient: Gateway, way: Way) ->
         assert (await client.answer())[0] == 200
 
 
+async def refusals(metrics_port: int) -> int:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        shown = (await http.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=30)).text
+    return int(float(shown.partition('pricetime_entry_refused_total{pool="trading"} ')[2].split()[0]))
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_order_that_has_waited_in_vain_is_refused(module_nats_server: NatsServer, way: Way) -> None:
-    async with full_gateway(module_nats_server, SHORT) as gateway, connected(gateway) as client:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    full = full_gateway(module_nats_server, SHORT, metrics_fd=listener.detach())
+    async with full as gateway, connected(gateway) as client:
+        before = await refusals(port)
         await way(client, gateway)
         status, refused = await client.answer()
-        assert (status, refused["code"], refused["retry_after"]) == (503, "overloaded", 1)
+        assert (status, refused["code"]) == (503, "overloaded")
+        assert refused["retry_after"] >= 1
+        assert await refusals(port) == before + 1
         client.send(HEALTH)
         assert (await client.answer())[0] == 200
         response = await gateway.place()
@@ -275,6 +291,15 @@ async def test_what_an_order_waited_is_part_of_what_it_took(
         order_id = (await client.answer())[1]["order_id"]
         (logged,) = [each for each in caplog.records if getattr(each, "order_id", 0) == order_id]
         assert vars(logged)["milliseconds"] >= 1000 * waited
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_room_of_one_that_is_done_is_given_again(patient: Gateway, way: Way) -> None:
+    await patient.matcher.come_back()
+    for _ in range(ROOM + 1):
+        async with connected(patient) as client:
+            await way(client, patient)
+            assert (await client.answer())[0] in (200, 201)
 
 
 async def test_orders_are_carried_out_in_the_order_in_which_they_came(patient: Gateway) -> None:
