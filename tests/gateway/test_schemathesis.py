@@ -24,9 +24,8 @@ pytestmark = pytest.mark.stack
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 COMMAND = Path(sys.executable).with_name("schemathesis")
 SEED = 20250501
-SECONDS = float(os.environ.get("PRICETIME_DOCUMENT_SECONDS", "10"))
-"""Requests are made for so long, if not every kind has had its examples before; `make prove` takes longer."""
-EXAMPLES = 40 if SECONDS <= 20 else 400
+EXAMPLES = int(os.environ.get("PRICETIME_DOCUMENT_EXAMPLES", "2"))
+"""Of each operation; `make prove` makes more. No time is given: a slow machine would look at nothing, and say that."""
 
 
 @pytest.fixture(scope="module")
@@ -57,34 +56,22 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize(
-    ("change", "mode", "seconds"),
-    [(dict, "all", SECONDS), (narrowed, "positive", SECONDS / 2)],
-    ids=["as it is", "narrowed"],
-)
+@pytest.mark.parametrize(("change", "mode"), [(dict, "all"), (narrowed, "positive")], ids=["as it is", "narrowed"])
 def test_the_document_and_the_server_agree(
-    own_stack: Stack, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], mode: str, seconds: float
+    own_stack: Stack, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], mode: str
 ) -> None:
     document = change(httpx.get(f"{own_stack.http}/docs/openapi.json", trust_env=False).json())
     (tmp_path / "openapi.json").write_text(json.dumps(document))
     arguments = ["--config-file", str(CONFIG), "run", "openapi.json", "--url", own_stack.http, "--no-color"]
     arguments += ["--checks", "all", "--exclude-checks", "use_after_free", "--mode", mode]
-    arguments += [
-        "--seed",
-        str(SEED),
-        "--max-examples",
-        str(EXAMPLES),
-        "--max-time",
-        str(seconds),
-        "--continue-on-failure",
-    ]
+    arguments += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--continue-on-failure"]
     done = subprocess.run(
         [str(COMMAND), *arguments],
         cwd=tmp_path,
         env=os.environ | {"NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=280 + 2 * SECONDS,
+        timeout=280 + 60 * EXAMPLES,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
