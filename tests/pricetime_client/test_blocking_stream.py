@@ -231,35 +231,25 @@ async def test_an_order_that_is_never_answered_is_unknown(played: Played) -> Non
 async def test_silence_is_stale_and_then_the_end_of_a_connection(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking_stream, "STALE_SECONDS", 0.02)
-    monkeypatch.setattr(blocking_stream, "DEAD_SECONDS", 0.04)
-    states: list[str] = []
-
-    def program() -> None:
+    def program() -> list[Any]:
         with opened(played) as stream:
             feed = stream.book("A")
-            for book in feed:
-                states.append(book.state)
-                if book.state == "resynced":
-                    return
+            found: list[Any] = [stream.state]
+            with monkeypatch.context() as impatient:
+                impatient.setattr(blocking_stream, "STALE_SECONDS", 0.0)
+                found += [stream.state, feed.book.state]
+                impatient.setattr(blocking_stream, "DEAD_SECONDS", 0.0)
+                stream.advance(0.0)
+            while feed.book.state != "resynced":
+                assert feed.get(SECONDS) is not None
+            return [*found, feed.book.resyncs]
 
     running = beside(program)
-    peer = await played.joined()
-    for sequence in range(100):  # as often as it takes on a machine that is slow itself
-        hears = asyncio.create_task(peer.accepts())
-        await asyncio.wait((hears, running), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            hears.cancel()
-            break
-        await peer.says(snapshot(5 + sequence))
-        joins = asyncio.create_task(played.joined())
-        await asyncio.wait((joins, running), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            joins.cancel()
-            break
-        peer = joins.result()
-    await within(running)
-    assert "stale" in states
+    for sequence in (5, 6):
+        peer = await played.joined()
+        await peer.accepts()
+        await peer.says(snapshot(sequence))
+    assert await within(running) == ["live", "stale", "stale", 1]
 
 
 async def test_what_is_refused_is_raised_at_once(played: Played) -> None:
