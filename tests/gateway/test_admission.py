@@ -1,6 +1,6 @@
 """A gateway with room for two of each kind, and a matcher that is away: so what is let in stays.
 
-Nobody waits for room here, so that it is known who gets in; how orders wait for it is in test_waiting.py.
+Nobody waits for room here, so that it is known who gets in; how orders wait for it is in test_orders_that_wait.py.
 """
 
 import asyncio
