@@ -168,6 +168,8 @@ class JournalReader:
                     yield await self._read_archive(begins)
                     continue
                 await self._create_consumer()
+                # A journal cut short since we asked has no message for this consumer, which would wait there unawares.
+                self._check_reaches(await journal_state_reaching(self._connection, self._next - 1))
             if self._outstanding <= _BATCH // 2:
                 await self._pull()
             if not self._received:

@@ -129,7 +129,7 @@ async def test_a_matcher_that_missed_a_take_over_answers_nothing_from_its_old_st
         while old.is_running:
             with pytest.raises(Unanswered):
                 await client.submit(cancel, timeout=0.1)
-        assert old.exit_code() == 3
+        assert old.exit_code() in (0, 3)  # it finds the other's lease first, or the other's barrier
         assert "another matcher" in old.output
         new.resume()
         await client.submit(cancel)

@@ -164,6 +164,26 @@ async def test_a_journal_that_shrank_while_it_was_read_is_broken(nats_server: Na
     assert caught.value.sequence == 31
 
 
+async def test_a_journal_that_shrinks_just_before_it_is_followed_is_broken(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was long enough when it was asked how long it is; a consumer of what is beyond its end is then made."""
+    create = JournalReader._create_consumer
+
+    async def create_late(reader: JournalReader) -> None:
+        await connection.jsm().delete_stream(JOURNAL_STREAM)
+        await append(connection, 1, 30)
+        await create(reader)
+
+    async with connected(nats_server.url) as connection:
+        await append(connection, 1, 50)
+        await keep_a_stream(connection)
+        monkeypatch.setattr(JournalReader, "_create_consumer", create_late)
+        async with JournalReader(connection, 51) as reader:
+            with pytest.raises(JournalBroken, match="ends at 30, but 50 has been read before"):
+                await read_up_to(reader, 51)
+
+
 async def test_an_emptied_journal_is_broken(nats_server: NatsServer) -> None:
     async with connected(nats_server.url) as connection:
         await append(connection, 1, 50)
