@@ -33,7 +33,7 @@ from tests.support.stack import PARTS, Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(3600)]
 
-KILLS = int(os.environ.get("PRICETIME_CHAOS_KILLS", "12"))
+KILLS = int(os.environ.get("PRICETIME_CHAOS_KILLS", "20"))
 SEED = int(os.environ.get("PRICETIME_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 CLIENTS = 8
 PAGE = 1000
