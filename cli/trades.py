@@ -48,15 +48,24 @@ def run(arguments: argparse.Namespace) -> int:
 async def _show(arguments: argparse.Namespace) -> None:
     with async_exchange(arguments) as exchange:
         async with exchange:
-            filters: TradeFilters = {}
             if arguments.symbol is not None:
-                filters["symbol"] = the_symbol(arguments.symbol, await exchange.instruments())
-            found = await exchange.trades(limit=arguments.last, **filters)
-            last = list(reversed(found))
+                arguments.symbol = the_symbol(arguments.symbol, await exchange.instruments())
+            last, newest = await _latest(exchange, arguments)
             if arguments.once:
                 _print_once(last, arguments)
             else:
-                await _follow(exchange, last, arguments)
+                await _follow(exchange, last, newest, arguments)
+
+
+async def _latest(exchange: AsyncExchange, arguments: argparse.Namespace) -> tuple[list[Trade], int]:
+    """The trades to begin with, oldest first, and the sequence of the newest of any symbol: no later ones are left out.
+
+    That one is asked for first. The symbol's own last may be so old that the stream no longer goes back to it.
+    """
+    newest = await exchange.trades(limit=1)
+    filters: TradeFilters = {} if arguments.symbol is None else {"symbol": arguments.symbol}
+    last = list(reversed(await exchange.trades(limit=arguments.last, **filters)))
+    return last, max((each.sequence for each in (*newest, *last)), default=0)
 
 
 def _print_once(trades: list[Trade], arguments: argparse.Namespace) -> None:
@@ -67,9 +76,9 @@ def _print_once(trades: list[Trade], arguments: argparse.Namespace) -> None:
         print("\n".join(columns(TRADE_HEAD, [trade_row(each) for each in trades], TRADE_RIGHT)))
 
 
-async def _follow(exchange: AsyncExchange, last: list[Trade], arguments: argparse.Namespace) -> None:
-    """Without end. `after` counts the trades of all symbols, so those of others may have been made since."""
-    fields: SubscriptionFields = {"after": last[-1].sequence if last else 0}
+async def _follow(exchange: AsyncExchange, last: list[Trade], after: int, arguments: argparse.Namespace) -> None:
+    """Show `last`, then all that comes after the trade with sequence `after`. Without end."""
+    fields: SubscriptionFields = {"after": after}
     if arguments.symbol is not None:
         fields["symbol"] = arguments.symbol
     async with exchange.stream() as stream:

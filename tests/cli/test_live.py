@@ -5,8 +5,10 @@ from argparse import Namespace
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
 from cli import book as book_command
@@ -119,8 +121,12 @@ def test_a_trade_in_plain_lines_has_columns_of_one_width() -> None:
 class Asked:
     """An exchange, its stream and a subscription in one: remembers what was subscribed to, and has no more to say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *made: Trade) -> None:
+        self.made = made
         self.fields: dict[str, object] = {}
+
+    async def trades(self, limit: int, symbol: str | None = None) -> list[Trade]:
+        return [each for each in reversed(self.made) if symbol in (None, each.symbol)][:limit]
 
     def stream(self) -> "Asked":
         return self
@@ -141,22 +147,30 @@ class Asked:
 
 
 @pytest.mark.parametrize(
-    ("last", "symbol", "expected"),
+    ("symbol", "shown", "after"),
     [
-        ([trade(7, "buy")], "BTC-USD", {"symbol": "BTC-USD", "after": 7}),
-        ([trade(6, "buy"), trade(7, "buy")], None, {"after": 7}),
-        ([], "BTC-USD", {"symbol": "BTC-USD"}),
+        ("BTC-USD", [5, 6], 9),
+        ("ETH-USD", [8, 9], 9),
+        ("NEW-USD", [], 9),
+        (None, [8, 9], 9),
     ],
 )
-async def test_the_stream_goes_on_after_the_last_trade_that_is_known(
-    last: list[Trade], symbol: str | None, expected: dict[str, object], capsys: pytest.CaptureFixture[str]
+async def test_the_stream_goes_on_where_all_that_is_known_ends(
+    symbol: str | None, shown: list[int], after: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Asked()
-    await trades_command._follow(asked, last, Namespace(symbol=symbol, json=True))  # type: ignore[arg-type]
-    assert asked.fields == {"channel": "trades", **expected}
-    assert [json.loads(line)["trade_id"] for line in capsys.readouterr().out.splitlines()] == [
-        each.trade_id for each in last
-    ]
+    """Also for a symbol without any trade, or with none for so long that the stream no longer goes back to it."""
+    symbols = ["BTC-USD"] * 6 + ["ETH-USD"] * 3
+    asked: Any = Asked(*(replace(trade(n, "buy"), symbol=each) for n, each in enumerate(symbols, 1)))
+    arguments = Namespace(symbol=symbol, json=True, last=2)
+    last, newest = await trades_command._latest(asked, arguments)
+    await trades_command._follow(asked, last, newest, arguments)
+    assert asked.fields == {"channel": "trades", "after": after} | ({"symbol": symbol} if symbol else {})
+    assert [json.loads(line)["trade_id"] for line in capsys.readouterr().out.splitlines()] == shown
+
+
+async def test_before_the_first_trade_the_stream_begins_at_the_beginning() -> None:
+    asked: Any = Asked()
+    assert await trades_command._latest(asked, Namespace(symbol=None, last=2)) == ([], 0)
 
 
 def listed(*symbols: str) -> list[Instrument]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pricetime_client import AsyncExchange, Stream
+from pricetime_client import AsyncExchange, Exchange, Stream
 from tests.support.stack import Stack
 
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
@@ -24,8 +24,14 @@ def test_every_sample_is_expected_to_say_something() -> None:
 
 @pytest.mark.stack
 def test_the_samples_run(stack: Stack) -> None:
-    """One after the other in one process of their own, as starting seven would take longer than all they do."""
-    program = "\nprint('----')\n".join(SAMPLES).replace("http://127.0.0.1:8000", stack.http)
+    """One after the other in one process of their own, as starting seven would take longer than all they do.
+
+    With an instrument of their own: in the other's book is what other tests have left.
+    """
+    with Exchange(stack.http) as exchange:
+        exchange.define_instrument("PAGE-USD", tick_size="0.01", lot_size="0.00000001")
+    program = "\nprint('----')\n".join(SAMPLES)
+    program = program.replace("http://127.0.0.1:8000", stack.http).replace("BTC-USD", "PAGE-USD")
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     command = [sys.executable, "-P", "-c", program]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
