@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: up test wheel package-test compose-test check audit reference tutorial fast chaos simulate prove soak bench bench-quick growth peers overload lock clean help
 .DEFAULT_GOAL := help
@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 up: $(READY) ## run the exchange: REST on 8000, WebSocket on 8001, NATS on 4222 (options: make up ARGS="--http-port 0")
 	@$(BIN)/pricetime up $(ARGS)
 
-test: $(READY) node prometheus ## all tests, against real servers; most of them wait, so WORKERS=3 files at a time
+test: $(READY) node prometheus ## all tests, against real servers; most of them wait, so WORKERS=4 files at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY) prometheus ## format, lint, strict types, known vulnerabilities of dependencies, fast tests

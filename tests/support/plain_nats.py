@@ -46,14 +46,14 @@ class PlainNats:
         self._subscriptions = 0
         self._received: deque[Message] = deque()
         self.errors: list[str] = []
-        self._line()  # INFO
         options: dict[str, object] = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
         if address.username:
             options |= {"user": address.username, "pass": address.password}
-        self._send(f"CONNECT {json.dumps(options)}\r\n".encode())
         try:
+            self._line()  # INFO
+            self._send(f"CONNECT {json.dumps(options)}\r\n".encode())
             self.flush()
-        except Refused:
+        except (Refused, OSError):
             self.close()
             raise
 
