@@ -53,7 +53,7 @@ from contracts.messages import (
 from matcher.engine import Engine
 
 PROTOCOL = {"protocol": "tracebook.conformance", "protocol_version": 1}
-ENGINE = {"name": "pricetime", "version": "0.5.0", "language": "Python"}
+ENGINE = {"name": "pricetime", "version": "0.6.0", "language": "Python"}
 
 LOT = Decimal("0.000000001")
 """Profiles halve quantities again and again: nine decimals are enough for them, and leave room for 1,000 units."""
