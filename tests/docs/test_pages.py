@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_lines import commands_of
 from tests.support.pages import ROOT, RUN, Reader, Step, steps
 
 LEARNING = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
@@ -27,7 +28,8 @@ TESTS = {
     "docs/client.md": "tests/pricetime_client/test_page.py",
 }
 """Which test runs the commands of a page, or of the pages in a folder."""
-OTHERWISE = {
+CHECKED_ONLY = {
+    "docs/benchmarks/README.md": "benchmarks of many minutes",
     "docs/capacity.md": "a benchmark of many minutes",
     "docs/cli.md": "made from the commands, each of which has tests of its own in tests/cli",
     "docs/compose-run.md": "the log of a run; `make compose-test` writes it",
@@ -35,7 +37,8 @@ OTHERWISE = {
     "docs/security.md": "takes a public name; docs/how-to/open-to-others.md does the same without one",
     "docs/simulation.md": "runs of many minutes; tests/simulation runs the same program",
 }
-"""Why no test runs the commands of a page."""
+"""Pages whose commands no test runs, and why. tests/docs/test_named_commands.py gives those of ours to their parsers,
+so that their names and options are right; what they do, and any `curl` beside them, is not tried from the page."""
 
 
 def name_of(page: Path) -> str:
@@ -44,23 +47,34 @@ def name_of(page: Path) -> str:
 
 def with_commands() -> list[Path]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    inner = (ROOT / "docs/decisions", ROOT / "docs/benchmarks")
-    return [
-        page
-        for page in pages
-        if page.parent not in inner and any(step.language in RUN for step in steps(page.read_text()))
-    ]
+    return [page for page in pages if page.parent != ROOT / "docs/decisions" and _shows_commands(page)]
+
+
+def _shows_commands(page: Path) -> bool:
+    """In a block or a log; of what is said in the middle of a sentence only the words are checked."""
+    return any(step.language in RUN for step in steps(page.read_text())) or any(
+        not command.in_a_sentence for command in commands_of(page)
+    )
+
+
+def find_test(name: str) -> str | None:
+    return next((test for begin, test in TESTS.items() if name == begin or name.startswith(f"{begin}/")), None)
 
 
 @pytest.mark.parametrize("page", with_commands(), ids=name_of)
-def test_the_commands_of_a_page_are_run_by_a_test(page: Path) -> None:
+def test_the_commands_of_a_page_are_run_by_a_test_or_only_checked(page: Path) -> None:
     name = name_of(page)
-    test = next((test for begin, test in TESTS.items() if name == begin or name.startswith(f"{begin}/")), None)
+    test = find_test(name)
     if test is None:
-        assert name in OTHERWISE, f"run the commands of {name} in a test, or say here why not"
+        assert name in CHECKED_ONLY, f"run the commands of {name} in a test, or say here why not"
         return
     named = (ROOT / test).read_text()
     assert page.name in named or page.parent.name in named or page.stem in named
+
+
+def test_a_page_is_only_checked_if_it_has_commands_that_no_test_runs() -> None:
+    not_run = {name_of(page) for page in with_commands() if find_test(name_of(page)) is None}
+    assert set(CHECKED_ONLY) == not_run
 
 
 @pytest.mark.parametrize("page", LEARNING, ids=name_of)
