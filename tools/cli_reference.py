@@ -30,8 +30,8 @@ pricetime journal --order 1
 - **Which exchange?** The one that runs on the folder `.pricetime` where you are; `--data DIR` names another folder.
   Commands that trade reach one anywhere by `--url URL` or the variable `PRICETIME_URL`, those that look after it by
   `--nats URL` or `PRICETIME_NATS_URL`.
-- **Which order?** A number is its id. Your own name for it (`--client-order-id`) is good within its account, `--account A`;
-  where that name is a number itself, write `name:17`.
+- **Which order?** A number is its id. Your own name for it (`--client-order-id`) is good within its account,
+  `--account A`; where that name is a number itself, write `name:17`.
 - **Keys.** Where there are [keys](access.md), commands that trade take theirs from the variable `PRICETIME_KEY` or from
   a file, `--key-file FILE`: never as an option, which others on the machine could read.
 - **Sent once.** What has no answer is sent again until there is one, for ten seconds; an order is placed once all the
